@@ -1,0 +1,46 @@
+//! Decides which mail that arrives over IPv6 is accepted, and which is asked to come back over IPv4
+//! (draft-martin-smtp-ipv6-to-ipv4-fallback-00).
+//!
+//! Pure functions: no I/O, no clock, no randomness, no floating-point numbers; the same input gives the same octets natively and in
+//! WebAssembly. A host fills in what it knows at each stage of a session, asks [`Module::keys`] which records to look up, and
+//! [`Module::decide`] what to answer and which records to store. The contract is `wit/policy.wit`; [`contract`] are its types.
+//!
+//! Where a rule is:
+//!
+//! | rule | module |
+//! |---|---|
+//! | the order of the rules | `decide` |
+//! | what is out of scope, IPv4, exempt networks (P9, A18, A20, A22) | `scope`, [`address`], [`network`] |
+//! | exempt names, domains, recipients (A16, A29) | `exemption` |
+//! | the requirement in three values; distrusted domains (P10, P18, A27, A28, A30) | `requirement` |
+//! | counts and the majority (A6) | `evidence` |
+//! | the penalty and capability (P6, P7, P12, A5, A7) | `penalty` |
+//! | temporary errors (A27) | `temporary` |
+//! | reply codes and texts (P2 to P5, P8, P14, A2, A3, A25, A32) | `reply`, `policy::text` |
+//! | roll-out, probes, jitter (A7, A35) | `hash` |
+//! | the policy JSON and its schema (P16) | [`policy`] |
+//! | Authentication-Results (RFC 8601) | [`authentication_results`] |
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod authentication_results;
+mod case;
+pub mod contract;
+mod decide;
+mod evidence;
+mod exemption;
+mod explain;
+mod hash;
+mod keys;
+mod module;
+pub mod network;
+mod penalty;
+pub mod policy;
+mod record;
+mod reply;
+mod requirement;
+mod scope;
+mod temporary;
+
+pub use authentication_results::parse_authentication_results;
+pub use module::{Module, describe, inspect, parse_address, schema};
