@@ -1,0 +1,271 @@
+//! Loading: from octets to a component that is ready to make instances.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use smtp_fallback_policy::contract::{CONTRACT_VERSION, Summary};
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::bindings::PolicyModulePre;
+use crate::failure::{ConfigureError, Failure};
+use crate::instance::{Instance, MemoryLimit};
+
+/// What a component may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest that one call may take, to within a tenth; at least 1 ms. It is real time: on a host with far more work than
+    /// processors a thread that is not run for so long exceeds it too. Setting a policy may take 20 times as long, and at least
+    /// a second.
+    pub deadline: Duration,
+    /// Octets of memory that one instance may have; also the most octets that one answer may hold.
+    pub memory: usize,
+    /// Instances that may exist at once, and so calls that run at once; those of all pools of one [`Component`] together. A call
+    /// that finds none free waits for one, at most for `deadline`.
+    pub instances: u32,
+}
+
+impl Default for Limits {
+    /// 50 ms, 16 MiB, 64 instances. A decision takes microseconds and some hundred KiB.
+    fn default() -> Self {
+        Limits { deadline: Duration::from_millis(50), memory: 16 << 20, instances: 64 }
+    }
+}
+
+/// A compiled component. Clones share it.
+#[derive(Clone)]
+pub struct Component {
+    pre: PolicyModulePre<MemoryLimit>,
+    limits: Limits,
+    deadline: Deadline,
+    shared: Arc<Shared>,
+}
+
+/// The component cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: {source}; build the component by `cargo xtask component`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A limit is zero or too large.
+    #[error("limits: {0}")]
+    Limits(&'static str),
+    /// The octets are not a valid component, or want more than the limits allow.
+    #[error("not a component that can be run: {0}")]
+    Invalid(String),
+    /// It wants functions of its host. The policy sees only what a call passes in, so this is not the policy.
+    #[error("the component imports {}; the policy component imports nothing", .0.join(", "))]
+    Imports(Vec<String>),
+    /// Its exports are not those of this contract.
+    #[error("the component does not export smtp-fallback:policy/policy@{version}: {error}", version = CONTRACT_VERSION, error = .0)]
+    Contract(String),
+    /// It failed on starting.
+    #[error("the component does not start: {0}")]
+    Start(Failure),
+    /// The system does not give what the engine needs, mostly address space: each instance reserves 4 GiB of it (but no memory).
+    #[error("cannot set up the engine, with fewer instances it may succeed: {0}")]
+    Engine(String),
+    /// No thread can be started.
+    #[error("cannot start the thread that watches the time limit: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Component {
+    /// Compiles a component and tries it out. Only WebAssembly is accepted, never machine code.
+    pub fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
+        check_limits(limits)?;
+        if bytes.starts_with(CORE_MODULE) {
+            return Err(LoadError::Invalid("it is a core module; `cargo xtask component` makes a component of it".to_owned()));
+        }
+        let engine = Engine::new(&config(limits)).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        let component = wasmtime::component::Component::from_binary(&engine, bytes)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let imports: Vec<_> = component.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect();
+        if !imports.is_empty() {
+            return Err(LoadError::Imports(imports));
+        }
+        let contract = |error: wasmtime::Error| LoadError::Contract(format!("{error:#}"));
+        let instance_pre = Linker::new(&engine).instantiate_pre(&component).map_err(contract)?;
+        let pre = PolicyModulePre::new(instance_pre).map_err(contract)?;
+
+        let deadline = Deadline::new(limits.deadline);
+        deadline.watch(&engine)?;
+        let shared = Arc::new(Shared { live: AtomicU32::new(0), spare: Mutex::new(()) });
+        let component = Component { pre, limits: limits.clone(), deadline, shared };
+        component.with_spare(|_| ()).map_err(|failure| match failure {
+            Failure::Answer(error) => LoadError::Contract(error),
+            failure => LoadError::Start(failure),
+        })?;
+        Ok(component)
+    }
+
+    /// [`Component::from_bytes`] of a file.
+    pub fn from_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Component::from_bytes(&bytes, limits)
+    }
+
+    /// The limits that it was loaded with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn pre(&self) -> &PolicyModulePre<MemoryLimit> {
+        &self.pre
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// The right to make an instance; `None` when as many exist as may.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        let most = self.limits.instances;
+        let taken = self.shared.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| (live < most).then_some(live + 1));
+        taken.ok().map(|_| Permit(Arc::clone(&self.shared)))
+    }
+
+    /// Tries a policy out, and runs `accepted` before another policy can be tried: policies come into force in the order in which
+    /// they were accepted.
+    pub(crate) fn try_policy<T>(
+        &self,
+        policy_json: &str,
+        secret: &[u8],
+        accepted: impl FnOnce(Summary) -> T,
+    ) -> Result<T, ConfigureError> {
+        self.with_spare(|instance| {
+            let answer = instance.configure(policy_json, secret).map_err(ConfigureError::Failed)?;
+            Ok(accepted(answer.map_err(ConfigureError::Policy)?))
+        })
+        .map_err(ConfigureError::Failed)?
+    }
+
+    /// Uses an instance beside those of the pools, so that a busy pool does not keep a new policy out.
+    fn with_spare<T>(&self, use_it: impl FnOnce(&mut Instance) -> T) -> Result<T, Failure> {
+        let _one_at_a_time = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(use_it(&mut Instance::new(self, None)?))
+    }
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// What the clones of a component share.
+struct Shared {
+    /// Instances of pools that exist.
+    live: AtomicU32,
+    /// Guards the one instance beside them.
+    spare: Mutex<()>,
+}
+
+/// The right to have an instance, as long as it is held.
+pub(crate) struct Permit(Arc<Shared>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A time limit, counted in the engine's epochs.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    length: Duration,
+    /// Of an epoch.
+    period: Duration,
+}
+
+impl Deadline {
+    fn new(length: Duration) -> Self {
+        Deadline { length, period: (length / 10).clamp(Duration::from_millis(1), Duration::from_millis(100)) }
+    }
+
+    /// The one for setting a policy.
+    pub(crate) fn for_configure(self) -> Self {
+        Deadline { length: (self.length * 20).max(Duration::from_secs(1)), ..self }
+    }
+
+    pub(crate) fn length(self) -> Duration {
+        self.length
+    }
+
+    /// Epochs from now. One more than fit: the current one may be about to end.
+    pub(crate) fn epochs(self) -> u64 {
+        u64::try_from(self.length.as_nanos().div_ceil(self.period.as_nanos())).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Starts the thread that counts the epochs. It ends soon after the engine is gone.
+    fn watch(self, engine: &Engine) -> Result<(), LoadError> {
+        let engine = engine.weak();
+        let tick = move || {
+            // Bounded by the engine's life. The engine must not be held while sleeping, or it would live for ever.
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(self.period);
+            }
+        };
+        std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(tick).map(drop).map_err(LoadError::Thread)
+    }
+}
+
+/// As `top -H` shows it: at most 15 octets on Linux.
+const THREAD_NAME: &str = "policy-epochs";
+
+/// Magic and version of a core module; a component's version differs.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+const PAGE: usize = 64 << 10;
+
+fn check_limits(limits: &Limits) -> Result<(), LoadError> {
+    let Limits { deadline, memory, instances } = limits;
+    if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(deadline) {
+        return Err(LoadError::Limits("`deadline` must be 1 ms to 1 h"));
+    }
+    if !(PAGE..=1 << 30).contains(memory) {
+        return Err(LoadError::Limits("`memory` must be 64 KiB to 1 GiB"));
+    }
+    if !(1..=10_000).contains(instances) {
+        return Err(LoadError::Limits("`instances` must be 1 to 10000"));
+    }
+    Ok(())
+}
+
+fn config(limits: &Limits) -> Config {
+    // One more, for trying policies out.
+    let instances = limits.instances + 1;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * CORE_INSTANCES)
+        .total_memories(instances)
+        .total_tables(instances * CORE_INSTANCES)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(1)
+        .max_tables_per_component(CORE_INSTANCES)
+        .max_memory_size(limits.memory.next_multiple_of(PAGE))
+        // A replaced instance finds the pages of the one before: three times as fast as giving them back.
+        .linear_memory_keep_resident(256 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        // The shipped component has no names to show.
+        .wasm_backtrace_max_frames(None);
+    config
+}
+
+/// The component is one core module; other builds wrap it in up to three helpers.
+const CORE_INSTANCES: u32 = 4;

@@ -1,0 +1,72 @@
+//! Runs the policy component inside a mail server: under a time limit and a memory limit, on any number of threads, and so that
+//! a component that fails never costs a mail.
+//!
+//! A [`Component`] is compiled once. A [`Pool`] holds instances of it that were configured with one policy; a call borrows one,
+//! and an instance that failed is replaced. [`Pool::decide`] cannot fail: where the component does, the mail is accepted, the
+//! cause is logged by `tracing` and counted ([`Pool::failures`]). A reply is checked before it is handed out ([`check_reply`]).
+//!
+//! ```no_run
+//! use smtp_fallback_embed::{Component, Limits, Pool};
+//! use smtp_fallback_policy::contract::{Connection, Listener, Stage, Tls, Verdict};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let component = Component::from_file("dist/smtp-fallback-policy.wasm", &Limits::default())?;
+//! let (pool, summary) = Pool::configure(&component, "{}", b"16 random octets")?;
+//! for warning in &summary.warnings {
+//!     eprintln!("policy{}: {}", warning.pointer, warning.message);
+//! }
+//!
+//! let mut connection = Connection {
+//!     stage: Stage::Greeting,
+//!     client: "2001:db8::25".parse()?,
+//!     listener: Listener::Mx,
+//!     ehlo_name: None,
+//!     tls: Tls::None,
+//!     authenticated: false,
+//!     listener_offers: true,
+//!     keyword_shown: false,
+//!     acknowledged: false,
+//!     reachable_over_ipv4: true,
+//!     ipv4_arrivals_visible: false,
+//!     now: 1_800_000_000,
+//!     nonce: 4,
+//!     records: Vec::new(),
+//! };
+//! for key in pool.keys(&connection, None, None) {
+//!     // Look the key up and push what was found to `connection.records`.
+//! #   let _ = (key, &mut connection);
+//! }
+//! match pool.decide(&connection, None, None, None).decision.verdict {
+//!     Verdict::Continue => {} // Send the 220, and ask again at the next stage.
+//!     Verdict::Accept => {}   // Send the 220, and do not ask again on this connection.
+//!     Verdict::Refuse(reply) => println!("{} {}", reply.code, reply.lines[0]),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A server that forks loads the component after the fork: the thread that watches the time limit does not survive it.
+#![deny(unsafe_code)]
+
+mod component;
+mod convert;
+mod failure;
+mod instance;
+mod pool;
+mod reply_check;
+
+pub use component::{Component, Limits, LoadError};
+pub use failure::{ConfigureError, Failure, FailureCounts};
+pub use pool::{Decided, Pool};
+pub use reply_check::{ReplyError, check_reply};
+
+/// What wasmtime generates from the contract. The arguments of calls borrow: nothing is copied on the way in but once, into the
+/// component's memory.
+#[allow(unsafe_code, missing_docs, unreachable_pub)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "policy-module",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

@@ -1,0 +1,157 @@
+//! Components that misbehave on command, written as text, and the input of calls.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::Path;
+
+use smtp_fallback_embed::{Component, Limits};
+use smtp_fallback_policy::contract::{Connection, Listener, Reply, Stage, Tls};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The nonce on which a fixture misbehaves. On others it answers `continue`.
+pub(crate) const EVIL: u32 = 666;
+
+/// A connection of an IPv6 client.
+pub(crate) fn connection(stage: Stage, nonce: u32) -> Connection {
+    Connection {
+        stage,
+        client: "2001:db8::1".parse().unwrap(),
+        listener: Listener::Mx,
+        ehlo_name: Some("mail.example".to_owned()),
+        tls: Tls::Verified(vec!["mail.example".to_owned(), "example".to_owned()]),
+        authenticated: false,
+        listener_offers: true,
+        keyword_shown: false,
+        acknowledged: false,
+        reachable_over_ipv4: true,
+        ipv4_arrivals_visible: false,
+        now: 1_800_000_000,
+        nonce,
+        records: Vec::new(),
+    }
+}
+
+/// Loads a fixture that misbehaves by these instructions in `keys`, `decide`, `explain`. They may leave the function by `return`
+/// with the address of another answer, of which `data` holds the octets.
+pub(crate) fn fixture(misbehave: &str, data: &[u8], limits: &Limits) -> Component {
+    Component::from_bytes(&component(&module("", misbehave, data)), limits).unwrap()
+}
+
+/// The instruction that answers with `data`.
+pub(crate) const ANSWER_DATA: &str = "(return (i32.const 8192))";
+
+/// Where `data` lies in the fixture's memory.
+const DATA: u32 = 8192;
+
+/// A core module that implements the contract as simply as can be. Zeroed memory is its usual answer: an empty list, an empty
+/// text, `continue`, `ok` with an empty summary.
+///
+/// A policy of one letter sets the reason `ipv4`, one of two letters `out-of-scope`; one of three letters has an error, one of
+/// four traps, one of five never ends.
+pub(crate) fn module(imports: &str, misbehave: &str, data: &[u8]) -> String {
+    let data: String = data.iter().map(|octet| format!("\\{octet:02x}")).collect();
+    format!(
+        r#"(module
+  {imports}
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 65536))
+  (global $policy (mut i32) (i32.const 0))
+  ;; `err` with one error, all of whose fields are empty.
+  (data (i32.const 4096) "\01\00\00\00\00\00\00\00\01\00\00\00")
+  (data (i32.const {DATA}) "{data}")
+
+  (func (export "cabi_realloc") (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+    (global.set $heap (i32.add (local.get $at) (local.get $size)))
+    (if (i32.gt_u (global.get $heap) (i32.shl (memory.size) (i32.const 16)))
+      (then (if (i32.eq (memory.grow (i32.add (i32.shr_u (local.get $size) (i32.const 16)) (i32.const 1))) (i32.const -1))
+        (then unreachable))))
+    (local.get $at))
+
+  (func $misbehave (result i32) {misbehave} (i32.const 1024))
+
+  ;; The nonce lies 64 octets into the connection.
+  (func $answer (param $arguments i32) (result i32)
+    (global.set $heap (i32.const 65536))
+    (if (i32.eq (i32.load offset=64 (local.get $arguments)) (i32.const {EVIL})) (then (return (call $misbehave))))
+    ;; The reason lies 28 octets into the decision.
+    (i32.store8 offset=28 (i32.const 2048) (global.get $policy))
+    (i32.const 2048))
+
+  (func (export "smtp-fallback:policy/policy@0.1.0#configure") (param i32 i32 i32 i32) (result i32)
+    (global.set $heap (i32.const 65536))
+    (if (i32.eq (local.get 1) (i32.const 3)) (then (return (i32.const 4096))))
+    (if (i32.eq (local.get 1) (i32.const 4)) (then unreachable))
+    (if (i32.eq (local.get 1) (i32.const 5)) (then (loop (br 0))))
+    (global.set $policy (local.get 1))
+    (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#keys") (param i32) (result i32)
+    (if (i32.eq (i32.load offset=64 (local.get 0)) (i32.const {EVIL})) (then (return (call $misbehave))))
+    (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#decide") (param i32) (result i32) (call $answer (local.get 0)))
+  (func (export "smtp-fallback:policy/policy@0.1.0#explain") (param i32) (result i32)
+    (if (i32.eq (i32.load offset=64 (local.get 0)) (i32.const {EVIL})) (then (return (call $misbehave))))
+    (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#schema") (result i32) (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#describe") (result i32) (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#parse-address") (param i32 i32) (result i32) (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#inspect")
+    (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1024))
+  (func (export "smtp-fallback:policy/policy@0.1.0#parse-authentication-results")
+    (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+)"#
+    )
+}
+
+/// The component of a core module that is written as text.
+pub(crate) fn component(module: &str) -> Vec<u8> {
+    component_of_world(module, |resolve, package| resolve.select_world(&[package], Some("policy-module")).unwrap())
+}
+
+/// The same, for a world that the test chooses.
+pub(crate) fn component_of_world(
+    module: &str,
+    world: impl FnOnce(&mut Resolve, wit_parser::PackageId) -> wit_parser::WorldId,
+) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")).unwrap();
+    let world = world(&mut resolve, package);
+    let mut module = wat::parse_str(module).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}
+
+/// The octets of a decision that refuses, as they lie in memory at [`DATA`]: `reason` is the number of the case. With
+/// `observed`, the verdict is `continue` and the refusal is the `would`.
+pub(crate) fn refusal(reply: &Reply, reason: u8, observed: bool) -> Vec<u8> {
+    const DECISION: usize = 124;
+    let Reply { code, enhanced_code, lines, close } = reply;
+    let mut octets = vec![0; DECISION];
+    let mut append = |text: &[u8]| -> [u8; 8] {
+        let at = DATA + u32::try_from(octets.len()).unwrap();
+        octets.extend_from_slice(text);
+        octets.resize(octets.len().next_multiple_of(4), 0);
+        (u64::from(at) | (text.len() as u64) << 32).to_le_bytes()
+    };
+    let enhanced_code = append(enhanced_code.as_bytes());
+    let texts: Vec<u8> = lines.iter().flat_map(|line| append(line.as_bytes())).collect();
+    let mut list = append(&texts);
+    list[4..].copy_from_slice(&u32::try_from(lines.len()).unwrap().to_le_bytes());
+
+    let (option, verdict) = if observed { (Some(32), 36) } else { (None, 0) };
+    if let Some(option) = option {
+        octets[option] = 1;
+    }
+    octets[verdict] = 2;
+    let reply = verdict + 4;
+    octets[reply..reply + 2].copy_from_slice(&code.to_le_bytes());
+    octets[reply + 4..reply + 12].copy_from_slice(&enhanced_code);
+    octets[reply + 12..reply + 20].copy_from_slice(&list);
+    octets[reply + 20] = u8::from(*close);
+    octets[28] = reason;
+    octets
+}
+
+/// The number of the case `unauthenticated` of the contract's `reason`.
+pub(crate) const UNAUTHENTICATED: u8 = 10;
