@@ -1,0 +1,117 @@
+//! The calls that are measured: with full records, as for a network that the host knows well.
+
+use std::hint::black_box;
+
+use smtp_fallback_embed::Pool;
+use smtp_fallback_policy::Module;
+use smtp_fallback_policy::contract::{
+    AuthResult, AuthResults, Connection, Dkim, Envelope, Listener, Message, Reason, Spf, Stage, StoredRecord, Tls,
+};
+
+/// One call of `keys` and `decide`.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// Without records: as the host asks for the keys.
+    asking: Connection,
+    /// With the records that are kept under them.
+    connection: Connection,
+    envelope: Option<Envelope>,
+    message: Option<Message>,
+    auth_results: Option<AuthResults>,
+}
+
+impl Case {
+    /// The greeting, an accepted and a refused message.
+    pub(crate) fn all(native: &Module) -> [Case; 3] {
+        let greeting = Case {
+            name: "keys + decide, greeting",
+            asking: connection(Stage::Greeting),
+            connection: connection(Stage::Greeting),
+            envelope: None,
+            message: None,
+            auth_results: None,
+        };
+        let accept = Case { name: "keys + decide, accept", ..message(AuthResult::Pass) };
+        let refusal = Case { name: "keys + decide, refusal", ..message(AuthResult::None) };
+        let mut cases = [accept, refusal];
+        // What many messages leave behind, judged one after the other.
+        let mut records: Vec<StoredRecord> = Vec::new();
+        for n in 0..20 {
+            let case = &mut cases[n % 2];
+            case.connection.records.clone_from(&records);
+            let decision = case.decide(native);
+            assert_eq!(decision.reason, if n % 2 == 0 { Reason::Authenticated } else { Reason::Unauthenticated });
+            for update in decision.records {
+                records.retain(|record| record.key != update.key);
+                records.push(StoredRecord { key: update.key, value: update.value });
+            }
+        }
+        let [accept, refusal] = cases;
+        let mut all = [greeting, accept, refusal];
+        for case in &mut all {
+            let keys = native.keys(&case.asking, case.envelope.as_ref(), case.message.as_ref());
+            case.connection.records = records.iter().filter(|record| keys.contains(&record.key)).cloned().collect();
+        }
+        all
+    }
+
+    pub(crate) fn decide_natively(&self, module: &Module) {
+        black_box(module.keys(&self.asking, self.envelope.as_ref(), self.message.as_ref()));
+        black_box(self.decide(module));
+    }
+
+    pub(crate) fn decide_in(&self, pool: &Pool) {
+        let Case { asking, connection, envelope, message, auth_results, .. } = self;
+        black_box(pool.keys(asking, envelope.as_ref(), message.as_ref()));
+        black_box(pool.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref()));
+    }
+
+    fn decide(&self, module: &Module) -> smtp_fallback_policy::contract::Decision {
+        module.decide(&self.connection, self.envelope.as_ref(), self.message.as_ref(), self.auth_results.as_ref())
+    }
+}
+
+fn connection(stage: Stage) -> Connection {
+    Connection {
+        stage,
+        client: smtp_fallback_policy::address::Address::from_words([0x2001_0db8, 1, 0, 0x25]),
+        listener: Listener::Mx,
+        ehlo_name: (stage > Stage::Greeting).then(|| "mail.example.net".into()),
+        tls: if stage > Stage::Greeting { Tls::Encrypted } else { Tls::None },
+        authenticated: false,
+        listener_offers: true,
+        keyword_shown: stage > Stage::Greeting,
+        acknowledged: false,
+        reachable_over_ipv4: true,
+        ipv4_arrivals_visible: true,
+        now: 1_700_000_000,
+        nonce: 7,
+        records: Vec::new(),
+    }
+}
+
+fn message(result: AuthResult) -> Case {
+    let domain = || "example.net".to_owned();
+    Case {
+        name: "",
+        asking: connection(Stage::EndOfData),
+        connection: connection(Stage::EndOfData),
+        envelope: Some(Envelope { mail_from: "alice@example.net".into(), recipients: vec!["bob@example.org".into()] }),
+        message: Some(Message {
+            message_id: Some("<20231114221320.1@example.net>".into()),
+            date: Some("Tue, 14 Nov 2023 22:13:20 +0000".into()),
+            from_domain: Some(domain()),
+            size: 20_000,
+        }),
+        auth_results: Some(AuthResults {
+            spf_mail_from: Some(Spf { result, domain: domain() }),
+            spf_helo: Some(Spf { result: AuthResult::None, domain: "mail.example.net".into() }),
+            dkim: Some(if result == AuthResult::Pass {
+                vec![Dkim { result, domain: domain(), selector: "s1".into(), testing: false }]
+            } else {
+                Vec::new()
+            }),
+            ..AuthResults::default()
+        }),
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask bench`: what `keys` and `decide` cost at the greeting, for an accepted and for a refused message, natively and
+//! through the shipped component, as multiples of an empty component call in the same run.
+
+mod cases;
+mod empty;
+mod measure;
+
+use std::process::ExitCode;
+
+use cases::Case;
+use smtp_fallback_embed::{Component, Limits, Pool};
+use smtp_fallback_policy::Module;
+
+const POLICY: &str = r#"{"url": "https://www.example.org/ipv6"}"#;
+const SECRET: &[u8] = b"0123456789abcdef";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = match (arguments.next().as_deref(), arguments.next()) {
+        (Some("--component"), Some(path)) => path,
+        _ => return Err("usage: smtp-fallback-bench --component FILE".into()),
+    };
+    let component = Component::from_file(&path, &Limits::default())?;
+    let (pool, _) = Pool::configure(&component, POLICY, SECRET)?;
+    let mut native = Module::new();
+    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    let mut empty = empty::Empty::new()?;
+
+    let cases = Case::all(&native);
+    let mut rows = vec![measure::Row::new("an empty component call")];
+    for case in &cases {
+        rows.push(measure::Row::new(format!("{}, native", case.name)));
+        rows.push(measure::Row::new(format!("{}, component", case.name)));
+    }
+    // Round by round, so that whatever else the machine does falls on all rows alike.
+    for _ in 0..measure::ROUNDS {
+        let mut rows = rows.iter_mut();
+        let mut next = || rows.next().ok_or("a row for each measurement");
+        next()?.measure(|| empty.call());
+        for case in &cases {
+            next()?.measure(|| case.decide_natively(&native));
+            next()?.measure(|| case.decide_in(&pool));
+        }
+    }
+    let failures = pool.failures();
+    measure::print(&rows);
+    println!("{failures:?}");
+    Ok(())
+}

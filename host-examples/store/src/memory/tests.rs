@@ -1,0 +1,170 @@
+use smtp_fallback_policy::contract::KeyKind;
+
+use super::*;
+use crate::MAX_VALUE_OCTETS;
+
+const NOW: u64 = 1_800_000_000;
+
+fn key(n: u128) -> Key {
+    let address = smtp_fallback_policy::address::Address::from_bits(0x2001_0db8 << 96 | n << 64);
+    Key { kind: KeyKind::Network, address, prefix_length: 64 }
+}
+
+fn update(n: u128, value: &[u8], expires_in: u32, weight: u32) -> RecordUpdate {
+    RecordUpdate { key: key(n), value: value.to_vec(), expires_in, weight }
+}
+
+async fn set(store: &MemoryStore, update: RecordUpdate, now: u64) {
+    let before = value(store, &update.key, now).await;
+    let swap = store.compare_and_set(before.as_deref(), &update, now).await.unwrap();
+    assert_eq!(swap, Swap::Stored);
+}
+
+async fn value(store: &MemoryStore, key: &Key, now: u64) -> Option<Vec<u8>> {
+    store.get_many(&[*key], now).await.unwrap().pop().map(|record| record.value)
+}
+
+/// Which of the keys 0 to 31 are there.
+async fn present(store: &MemoryStore, now: u64) -> Vec<u128> {
+    let keys: Vec<Key> = (0..32).map(key).collect();
+    let found = store.get_many(&keys, now).await.unwrap();
+    (0..32).filter(|&n| found.iter().any(|record| record.key == key(n))).collect()
+}
+
+#[tokio::test]
+async fn reads_what_was_written_and_nothing_else() {
+    let store = MemoryStore::new(8);
+    set(&store, update(1, b"one", 60, 0), NOW).await;
+    set(&store, update(2, b"", 60, 0), NOW).await;
+    let mut found = store.get_many(&[key(3), key(2), key(1)], NOW).await.unwrap();
+    found.sort_by_key(|record| record.key);
+    assert_eq!(found, [StoredRecord { key: key(1), value: b"one".to_vec() }, StoredRecord { key: key(2), value: Vec::new() }]);
+    let other_kind = Key { kind: KeyKind::Budget, ..key(1) };
+    let other_length = Key { prefix_length: 48, ..key(1) };
+    assert_eq!(store.get_many(&[other_kind, other_length], NOW).await.unwrap(), []);
+    assert_eq!(store.get_many(&[], NOW).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn never_holds_more_than_its_capacity() {
+    let store = MemoryStore::new(4);
+    for n in 0..20 {
+        set(&store, update(n, b"x", 60, n as u32 % 3), NOW).await;
+        assert_eq!(store.len(), 4.min(n as usize + 1));
+        assert!(value(&store, &key(n), NOW).await.is_some(), "a newcomer gets in, whatever its weight");
+    }
+    assert_eq!(store.evicted(), 16);
+    // Changing a record that is there costs no other its place.
+    let before = present(&store, NOW).await;
+    set(&store, update(19, b"y", 60, 0), NOW).await;
+    assert_eq!(present(&store, NOW).await, before);
+    assert_eq!(MemoryStore::new(0).capacity, 1);
+}
+
+#[tokio::test]
+async fn expires_at_the_second_and_not_before() {
+    let store = MemoryStore::new(4);
+    set(&store, update(1, b"x", 60, 0), NOW).await;
+    assert!(value(&store, &key(1), NOW + 59).await.is_some());
+    assert!(value(&store, &key(1), NOW + 60).await.is_none());
+    // At that second it counts as absent for a write as well.
+    let next = update(1, b"y", 60, 0);
+    assert_eq!(store.compare_and_set(None, &next, NOW + 59).await, Ok(Swap::Conflict));
+    assert_eq!(store.compare_and_set(Some(b"x"), &next, NOW + 60).await, Ok(Swap::Conflict));
+    assert_eq!(store.compare_and_set(None, &next, NOW + 60).await, Ok(Swap::Stored));
+    assert_eq!(store.len(), 1);
+    // The end of time is no overflow.
+    set(&store, update(2, b"z", u32::MAX, 0), u64::MAX - 1).await;
+    assert!(value(&store, &key(2), u64::MAX - 1).await.is_some());
+}
+
+#[tokio::test]
+async fn writes_sweep_expired_records() {
+    let store = MemoryStore::new(100);
+    for n in 0..10 {
+        set(&store, update(n, b"x", 1, 0), NOW).await;
+    }
+    for n in 20..23 {
+        set(&store, update(n, b"x", 60, 0), NOW + 1).await;
+    }
+    assert_eq!(store.len(), 3);
+    assert_eq!(store.evicted(), 0);
+}
+
+#[tokio::test]
+async fn evicts_the_expired_then_the_lightest_then_the_oldest() {
+    let store = MemoryStore::new(5);
+    set(&store, update(1, b"x", 600, 7), NOW).await;
+    set(&store, update(2, b"x", 600, 5), NOW).await;
+    set(&store, update(3, b"x", 600, 5), NOW).await;
+    set(&store, update(4, b"x", 600, 9), NOW).await;
+    set(&store, update(5, b"x", 10, 99), NOW).await;
+    // Written again: now the youngest of its weight.
+    set(&store, update(2, b"y", 600, 5), NOW).await;
+
+    set(&store, update(6, b"x", 600, 8), NOW + 10).await;
+    assert_eq!(present(&store, NOW + 10).await, [1, 2, 3, 4, 6], "the expired one, though the heaviest");
+    assert_eq!(store.evicted(), 0);
+    set(&store, update(7, b"x", 600, 8), NOW + 10).await;
+    assert_eq!(present(&store, NOW + 10).await, [1, 2, 4, 6, 7], "of the lightest, the one written longest ago");
+    set(&store, update(8, b"x", 600, 8), NOW + 10).await;
+    assert_eq!(present(&store, NOW + 10).await, [1, 4, 6, 7, 8]);
+    set(&store, update(9, b"x", 600, 0), NOW + 10).await;
+    assert_eq!(present(&store, NOW + 10).await, [4, 6, 7, 8, 9]);
+    set(&store, update(10, b"x", 600, 0), NOW + 10).await;
+    assert_eq!(present(&store, NOW + 10).await, [4, 6, 7, 8, 10], "light records cost the heavy ones one place");
+    assert_eq!(store.evicted(), 4);
+}
+
+#[tokio::test]
+async fn stores_only_over_the_expected_value() {
+    let store = MemoryStore::new(4);
+    let first = update(1, b"first", 60, 0);
+    assert_eq!(store.compare_and_set(Some(b"first"), &first, NOW).await, Ok(Swap::Conflict), "absent");
+    assert_eq!(store.compare_and_set(None, &first, NOW).await, Ok(Swap::Stored));
+    assert_eq!(store.compare_and_set(None, &first, NOW).await, Ok(Swap::Conflict), "present");
+    let second = update(1, b"second", 60, 0);
+    assert_eq!(store.compare_and_set(Some(b"other"), &second, NOW).await, Ok(Swap::Conflict));
+    assert_eq!(value(&store, &key(1), NOW).await.unwrap(), b"first", "a conflict changes nothing");
+    assert_eq!(store.compare_and_set(Some(b"first"), &second, NOW).await, Ok(Swap::Stored));
+    assert_eq!(value(&store, &key(1), NOW).await.unwrap(), b"second");
+}
+
+#[tokio::test]
+async fn an_expiry_of_0_removes() {
+    let store = MemoryStore::new(4);
+    set(&store, update(1, b"x", 60, 0), NOW).await;
+    let removal = update(1, b"", 0, 0);
+    assert_eq!(store.compare_and_set(Some(b"y"), &removal, NOW).await, Ok(Swap::Conflict));
+    assert_eq!(store.compare_and_set(Some(b"x"), &removal, NOW).await, Ok(Swap::Stored));
+    assert!(store.is_empty());
+    assert_eq!(store.compare_and_set(None, &removal, NOW).await, Ok(Swap::Stored), "absent already");
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn refuses_a_value_that_is_too_long() {
+    let store = MemoryStore::new(4);
+    set(&store, update(1, &[0; MAX_VALUE_OCTETS], 60, 0), NOW).await;
+    let long = update(2, &[0; MAX_VALUE_OCTETS + 1], 60, 0);
+    let error = store.compare_and_set(None, &long, NOW).await.unwrap_err();
+    assert_eq!(error, StoreError::ValueTooLarge { octets: 4097 });
+    assert!(error.to_string().contains("4097 octets, expected at most 4096"), "{error}");
+    assert_eq!(present(&store, NOW).await, [1]);
+}
+
+#[tokio::test]
+async fn survives_a_thread_that_panics_with_the_lock() {
+    let store = MemoryStore::new(4);
+    set(&store, update(1, b"x", 60, 0), NOW).await;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let _guard = store.records.lock();
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+    });
+    assert!(store.records.is_poisoned());
+    assert!(value(&store, &key(1), NOW).await.is_some());
+    set(&store, update(1, b"y", 60, 0), NOW).await;
+}

@@ -1,0 +1,211 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use smtp_fallback_policy::address::Address;
+use smtp_fallback_policy::contract::KeyKind;
+use tokio::sync::Barrier;
+
+use super::*;
+use crate::{BoxFuture, MemoryStore};
+
+const NOW: u64 = 1_800_000_000;
+
+fn key(kind: KeyKind) -> Key {
+    Key { kind, address: Address::from_bits(0x2001_0db8 << 96), prefix_length: 64 }
+}
+
+fn counter(kind: KeyKind, records: &[StoredRecord]) -> u64 {
+    let found = records.iter().find(|record| record.key == key(kind));
+    found.map_or(0, |record| u64::from_le_bytes(record.value.as_slice().try_into().unwrap()))
+}
+
+fn number(kind: KeyKind, n: u64) -> RecordUpdate {
+    RecordUpdate { key: key(kind), value: n.to_le_bytes().to_vec(), expires_in: 60, weight: 1 }
+}
+
+/// What `decide` does to its records, in small.
+fn increment(kind: KeyKind, records: &[StoredRecord]) -> RecordUpdate {
+    number(kind, counter(kind, records) + 1)
+}
+
+async fn read(store: &dyn Store, kind: KeyKind) -> Vec<StoredRecord> {
+    store.get_many(&[key(kind)], NOW).await.unwrap()
+}
+
+/// Without comparing: what a store without compare-and-set would do.
+async fn overwrite(store: &dyn Store, update: &RecordUpdate) {
+    loop {
+        let there = store.get_many(&[update.key], NOW).await.unwrap().pop().map(|record| record.value);
+        if store.compare_and_set(there.as_deref(), update, NOW).await.unwrap() == Swap::Stored {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_contention_each_update_is_counted_or_reported() {
+    const TASKS: usize = 200;
+    let store = Arc::new(MemoryStore::new(8));
+    let start = Arc::new(Barrier::new(TASKS));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (store, start) = (store.clone(), start.clone());
+            tokio::spawn(async move {
+                let seen = read(&*store, KeyKind::Network).await;
+                // All have read before the first writes: all but one collide.
+                start.wait().await;
+                let updates = vec![increment(KeyKind::Network, &seen)];
+                write_back(&*store, &seen, updates, NOW, |fresh| vec![increment(KeyKind::Network, fresh)]).await
+            })
+        })
+        .collect();
+    let (mut stored, mut dropped) = (0, 0);
+    for task in tasks {
+        let done = task.await.unwrap();
+        assert_eq!(done.stored + done.dropped, 1);
+        stored += done.stored;
+        dropped += done.dropped;
+    }
+    assert_eq!(stored + dropped, TASKS);
+    assert_eq!(counter(KeyKind::Network, &read(&*store, KeyKind::Network).await), stored as u64);
+    assert!(stored > TASKS / 2, "{dropped} of {TASKS} dropped");
+}
+
+/// The negative of the test above: the same tasks with plain writes lose all but one update.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn plain_writes_lose_updates() {
+    const TASKS: usize = 200;
+    let store = Arc::new(MemoryStore::new(8));
+    let start = Arc::new(Barrier::new(TASKS));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (store, start) = (store.clone(), start.clone());
+            tokio::spawn(async move {
+                let seen = read(&*store, KeyKind::Network).await;
+                start.wait().await;
+                overwrite(&*store, &increment(KeyKind::Network, &seen)).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(counter(KeyKind::Network, &read(&*store, KeyKind::Network).await), 1);
+}
+
+#[tokio::test]
+async fn without_a_conflict_it_asks_nobody() {
+    let store = MemoryStore::new(8);
+    let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Address, 1)];
+    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    assert_eq!(done, WriteBack { stored: 2, dropped: 0 });
+    assert_eq!(write_back(&store, &[], Vec::new(), NOW, |_| panic!("no conflict")).await, WriteBack::default());
+}
+
+#[tokio::test]
+async fn after_a_conflict_it_takes_the_new_update_for_that_key_only() {
+    let store = MemoryStore::new(8);
+    // Another decision has counted to 5 for the network; this one has seen neither record.
+    overwrite(&store, &number(KeyKind::Network, 5)).await;
+    let updates = vec![number(KeyKind::Address, 1), number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
+    let mut views = Vec::new();
+    let done = write_back(&store, &[], updates, NOW, |fresh| {
+        views.push((counter(KeyKind::Address, fresh), counter(KeyKind::Network, fresh)));
+        vec![number(KeyKind::Address, 100), increment(KeyKind::Network, fresh), number(KeyKind::Budget, 100)]
+    })
+    .await;
+    assert_eq!(done, WriteBack { stored: 3, dropped: 0 });
+    assert_eq!(views, [(0, 5)], "its own update of the address is not part of what it sees");
+    assert_eq!(counter(KeyKind::Address, &read(&store, KeyKind::Address).await), 1);
+    assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 6);
+    assert_eq!(counter(KeyKind::Budget, &read(&store, KeyKind::Budget).await), 1);
+}
+
+#[tokio::test]
+async fn what_was_read_anew_replaces_what_was_seen() {
+    let store = MemoryStore::new(8);
+    overwrite(&store, &number(KeyKind::Network, 5)).await;
+    let seen = [KeyKind::Network, KeyKind::Budget].map(|kind| StoredRecord { key: key(kind), value: number(kind, 2).value });
+    let mut view = Vec::new();
+    let done = write_back(&store, &seen, vec![number(KeyKind::Network, 3)], NOW, |fresh| {
+        view = fresh.to_vec();
+        vec![increment(KeyKind::Network, fresh)]
+    })
+    .await;
+    assert_eq!(done, WriteBack { stored: 1, dropped: 0 });
+    assert_eq!(view, [StoredRecord { key: key(KeyKind::Network), value: number(KeyKind::Network, 5).value }]);
+    assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 6);
+}
+
+#[tokio::test]
+async fn it_is_done_when_there_is_nothing_more_to_store() {
+    let store = MemoryStore::new(8);
+    overwrite(&store, &number(KeyKind::Network, 5)).await;
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], NOW, |_| vec![number(KeyKind::Budget, 9)]).await;
+    assert_eq!(done, WriteBack::default());
+    assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 5);
+    assert_eq!(read(&store, KeyKind::Budget).await, []);
+}
+
+#[tokio::test]
+async fn a_second_update_for_a_key_is_dropped() {
+    let store = MemoryStore::new(8);
+    let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Network, 2)];
+    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    assert_eq!(done, WriteBack { stored: 1, dropped: 1 });
+    assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 1);
+}
+
+/// Answers every write in the same way, and counts them.
+struct Stubborn {
+    writes: AtomicU32,
+    answer: Result<Swap, StoreError>,
+}
+
+impl Store for Stubborn {
+    fn get_many<'a>(&'a self, _: &'a [Key], _: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn compare_and_set<'a>(
+        &'a self,
+        _: Option<&'a [u8]>,
+        _: &'a RecordUpdate,
+        _: u64,
+    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(self.answer.clone()))
+    }
+}
+
+#[tokio::test]
+async fn drops_after_16_tries() {
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict) };
+    let mut asked = 0;
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], NOW, |_| {
+        asked += 1;
+        vec![number(KeyKind::Network, 1)]
+    })
+    .await;
+    assert_eq!(done, WriteBack { stored: 0, dropped: 1 });
+    assert_eq!((store.writes.into_inner(), asked), (16, 15));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_drops_at_once() {
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Err(StoreError::Unavailable("timed out".into())) };
+    let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
+    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    assert_eq!(done, WriteBack { stored: 0, dropped: 2 });
+    assert_eq!(store.writes.into_inner(), 2, "each is tried once");
+}
+
+#[test]
+fn pauses_grow_and_differ() {
+    for tried in 1..TRIES {
+        let pauses: Vec<_> = (0..200).map(|_| pause(tried)).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*least >= Duration::from_millis(1) && *most <= Duration::from_millis(8 * u64::from(tried)));
+        assert!(least < most, "all alike");
+    }
+}

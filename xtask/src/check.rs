@@ -1,0 +1,27 @@
+//! `cargo xtask check`: format, clippy, documentation. No warning passes.
+
+use crate::place::Place;
+use crate::steps::Steps;
+use crate::{Failure, toolchain};
+
+pub(crate) fn run(place: &Place) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    steps.step("format", || {
+        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--all", "--", "--check"]))
+            .map_err(|failure| format!("{failure}; `cargo fmt --all` writes what is expected"))
+    })?;
+    steps.step("clippy", || {
+        let mut cargo = toolchain::cargo(place, "clippy")?;
+        toolchain::run(cargo.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    // Natively the component is an empty crate.
+    steps.step("clippy, component", || {
+        toolchain::ensure_wasm_target(place)?;
+        let mut cargo = toolchain::cargo(place, "clippy")?;
+        toolchain::run(cargo.args(["--package", "smtp-fallback-component", "--target", toolchain::WASM, "--", "-D", "warnings"]))
+    })?;
+    steps.step("documentation", || {
+        let mut cargo = toolchain::cargo(place, "doc")?;
+        toolchain::run(cargo.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })
+}

@@ -1,0 +1,75 @@
+//! `cargo xtask component`: the policy module as a WebAssembly component.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use wit_component::ComponentEncoder;
+
+use crate::place::Place;
+use crate::{Failure, inspect, toolchain};
+
+/// Builds `dist/smtp-fallback-policy.wasm`, checks it, prints its size and SHA-256, and returns its octets.
+pub(crate) fn build(place: &Place) -> Result<Vec<u8>, Failure> {
+    toolchain::ensure_wasm_target(place)?;
+    let component = encode(&module(place)?)?;
+    // Where a folder really is, is private as well.
+    let folders = [&place.checkout, &place.cargo_home, &place.target];
+    let folders: Vec<_> =
+        folders.into_iter().flat_map(|folder| [Some(folder.clone()), folder.canonicalize().ok()]).flatten().collect();
+    inspect::check(&component, &folders.iter().map(|folder| folder.as_path()).collect::<Vec<&Path>>())?;
+    let file = place.component();
+    write(&file, &component).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    let name = file.strip_prefix(&place.checkout).unwrap_or(&file).display();
+    println!("{name}: {} octets, no imports, SHA-256 {}", component.len(), sha256(&component));
+    Ok(component)
+}
+
+/// Compiles bindings/component to a core module.
+fn module(place: &Place) -> Result<Vec<u8>, Failure> {
+    let options = toolchain::path_remapping(place)?;
+    let mut cargo = toolchain::cargo(place, "build")?;
+    cargo.args(["--package", "smtp-fallback-component", "--profile", "component", "--target", toolchain::WASM]);
+    // The user's own options would change the outcome.
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", options.join("\x1f".as_ref())).env("CARGO_INCREMENTAL", "0");
+    toolchain::run(&mut cargo)?;
+    let file = place.target.join(toolchain::WASM).join("component/smtp_fallback_component.wasm");
+    fs::read(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+/// Wraps the core module: wit-bindgen has left the contract inside.
+fn encode(module: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(module).and_then(|encoder| encoder.encode()).map_err(|error| {
+        format!("the module cannot be made a component: {error:#}; check bindings/component against wit/policy.wit")
+    })
+}
+
+/// Never leaves half a file: a server may be reading it.
+fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    let part = file.with_extension("wasm.part");
+    fs::write(&part, content)?;
+    fs::rename(part, file)
+}
+
+pub(crate) fn sha256(octets: &[u8]) -> String {
+    Sha256::digest(octets).iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_is_that_of_fips_180() {
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_module_without_the_contract_is_refused_or_empty() {
+        assert!(encode(b"not wasm").expect_err("must fail").contains("bindings/component"));
+        let imports = wat::parse_str(r#"(module (import "env" "now" (func)))"#).expect("valid text");
+        assert!(encode(&imports).expect_err("must fail").contains("env"));
+    }
+}

@@ -1,0 +1,74 @@
+//! `cargo xtask COMMAND`: one command for each job, so that a person and the build server do the same.
+
+mod bench;
+mod check;
+mod component;
+mod inspect;
+mod place;
+mod reproducible;
+mod serve;
+mod steps;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use place::Place;
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND [ARGUMENTS]
+
+  component      Build dist/smtp-fallback-policy.wasm and check it
+  serve          Run the SMTP server with a demo zone and a demo policy, on [::1]:2525 and 127.0.0.1:2525
+  demo           Play the draft's dialogues against that server and print them
+  test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
+  check          Check the format, clippy's advice and the documentation; no warning passes
+  bench          Measure decisions natively and through the component
+  reproducible   Build the component in two checkouts under two cargo homes and compare every octet
+  help           Print this
+
+Exit status: 0 when all went well, 1 when something failed, 2 for a command line that cannot be understood.
+";
+
+/// Why a command failed: a sentence that says what to do.
+type Failure = String;
+
+/// One command: what it is called, and what it does with the arguments that follow.
+type Command = fn(&Place, &[String]) -> Result<(), Failure>;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let Some(name) = arguments.next() else {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let arguments: Vec<String> = arguments.collect();
+    if ["help", "--help", "-h"].contains(&name.as_str()) {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let (command, takes_arguments): (Command, bool) = match name.as_str() {
+        "component" => (|place, _| component::build(place).map(drop), false),
+        "serve" => (|place, arguments| serve::run(place, "serve", arguments), true),
+        "demo" => (|place, arguments| serve::run(place, "play", arguments), true),
+        "test" => (test::run, true),
+        "check" => (|place, _| check::run(place), false),
+        "bench" => (bench::run, true),
+        "reproducible" => (|place, _| reproducible::run(place), false),
+        _ => {
+            eprint!("error: there is no command {name:?}.\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    if !takes_arguments && let Some(argument) = arguments.first() {
+        eprint!("error: `cargo xtask {name}` takes no arguments, but found {argument:?}.\n\n{HELP}");
+        return ExitCode::from(2);
+    }
+    match Place::here().and_then(|place| command(&place, &arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
