@@ -1,0 +1,161 @@
+//! The values of the configuration, each read with its limits, so that an error has the value's place.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use crate::path::is_domain;
+
+const MIB: u64 = 1 << 20;
+const SECOND: u64 = 1000;
+const DNS_PORT: u16 = 53;
+
+pub(super) fn domain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    checked_domain(text)
+}
+
+pub(super) fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts: Vec<String> = not_empty(deserializer)?;
+    texts.into_iter().map(|text| checked_domain(text.to_ascii_lowercase())).collect()
+}
+
+pub(super) fn not_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let values = Vec::deserialize(deserializer)?;
+    if values.is_empty() { Err(D::Error::custom("found an empty list, expected at least one entry")) } else { Ok(values) }
+}
+
+pub(super) fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "found {text:?}, expected an IP address and a port, such as [::]:25 or 0.0.0.0:25; host names are not looked up"
+        ))
+    })
+}
+
+pub(super) fn socket_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parsed = |text: String| {
+        let with_port = text.parse::<SocketAddr>().ok();
+        with_port.or_else(|| text.parse::<IpAddr>().ok().map(|address| (address, DNS_PORT).into())).ok_or_else(|| {
+            D::Error::custom(format_args!("found {text:?}, expected an IP address, with or without a port, such as 127.0.0.1:53"))
+        })
+    };
+    texts.into_iter().map(parsed).collect()
+}
+
+pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text),
+        Err(error) => Err(D::Error::custom(format_args!(
+            "found {text:?}, expected a level (error, warn, info, debug, trace) or directives such as \
+             \"info,smtp_fallback_smtpd=debug\"; {error}"
+        ))),
+    }
+}
+
+pub(super) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("found 0, expected at least 1")),
+        number => Ok(number),
+    }
+}
+
+pub(super) fn message_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    size(deserializer, 64 << 10, 1 << 30, "64 KiB to 1 GiB")
+}
+
+pub(super) fn memory_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    size(deserializer, 64 << 10, 1 << 40, "64 KiB to 1024 GiB")
+}
+
+pub(super) fn instance_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    size(deserializer, MIB, 1 << 30, "1 MiB to 1 GiB")
+}
+
+pub(super) fn verify_deadline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, 100, 60 * SECOND, "100 ms to 1 min")
+}
+
+pub(super) fn call_deadline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, 1, 10 * SECOND, "1 ms to 10 s")
+}
+
+pub(super) fn idle_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, SECOND, 3600 * SECOND, "1 s to 1 h")
+}
+
+pub(super) fn message_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, SECOND, 24 * 3600 * SECOND, "1 s to 24 h")
+}
+
+fn checked_domain<E: Error>(text: String) -> Result<String, E> {
+    if is_domain(&text) {
+        Ok(text)
+    } else {
+        Err(E::custom(format_args!("found {text:?}, expected a domain name such as demo.example, without a dot at the end")))
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D, least: u64, most: u64, range: &str) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "ms" => Some(1),
+        "s" => Some(SECOND),
+        "m" => Some(60 * SECOND),
+        "h" => Some(3600 * SECOND),
+        _ => None,
+    };
+    let milliseconds = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    match milliseconds {
+        Some(time) if (least..=most).contains(&time) => Ok(Duration::from_millis(time)),
+        Some(_) => Err(D::Error::custom(format_args!("found {text:?}, expected {range}"))),
+        None => Err(D::Error::custom(format_args!(
+            "found {text:?}, expected a number and a unit without space (ms, s, m, h), such as 500ms or 5m, from {range}"
+        ))),
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D, least: u64, most: u64, range: &'static str) -> Result<usize, D::Error> {
+    let octets = deserializer.deserialize_any(SizeVisitor { range })?;
+    let fits = usize::try_from(octets).ok().filter(|_| (least..=most).contains(&octets));
+    fits.ok_or_else(|| D::Error::custom(format_args!("found {octets} octets, expected {range}")))
+}
+
+/// A number of octets, or a text with a unit.
+struct SizeVisitor {
+    range: &'static str,
+}
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number of octets, or a text with a unit (KiB, MiB, GiB) such as 25MiB, from {}", self.range)
+    }
+
+    fn visit_i64<E: Error>(self, octets: i64) -> Result<u64, E> {
+        u64::try_from(octets).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(octets), &self))
+    }
+
+    fn visit_u64<E: Error>(self, octets: u64) -> Result<u64, E> {
+        Ok(octets)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let scale = match unit {
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(MIB),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        let octets = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+        octets.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}

@@ -1,0 +1,106 @@
+//! Logs, by tracing, to standard error. Texts that a client chose are always written quoted and escaped.
+//!
+//! The README lists the fields of each event.
+
+use std::io::IsTerminal;
+use std::net::IpAddr;
+
+use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Reply, Verdict};
+use tracing_subscriber::EnvFilter;
+
+use crate::policy::Question;
+
+/// Starts logging. `filter` was checked when the configuration was read.
+pub fn start(filter: &str) {
+    let filter = EnvFilter::new(filter);
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+    if let Err(error) = started {
+        eprintln!("logging cannot be started: {error}");
+    }
+}
+
+/// One line for a decision: at `info` when it means something, at `debug` when it only says "go on". `id` is that of the message, at the
+/// end of data.
+pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, decision: &Decision) {
+    let Question { connection, envelope, message, results } = question;
+    let (verdict, reply) = words(&decision.verdict);
+    let would = decision.would.as_ref().map(|would| match words(would) {
+        (verdict, Some(reply)) => format!("{verdict} {}", reply.code),
+        (verdict, None) => verdict.to_owned(),
+    });
+    let stage = stage(connection);
+    let mail_from = envelope.as_ref().map(|envelope| envelope.mail_from.as_str());
+    let notes = (!decision.notes.is_empty()).then(|| joined(decision.notes.iter().map(|note| note.as_str())));
+    let domains = (!decision.authenticated_domains.is_empty()).then(|| joined(decision.authenticated_domains.iter()));
+    let results = results.as_ref().map(evidence);
+    let size = message.as_ref().map(|message| message.size);
+    let linked = decision.linked.map(|link| link.seconds);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                event = "decision",
+                stage,
+                %client,
+                id,
+                size,
+                ehlo = connection.ehlo_name.as_deref(),
+                mail_from,
+                verdict,
+                reason = decision.reason.as_str(),
+                code = reply.map(|reply| reply.code),
+                enhanced = reply.map(|reply| reply.enhanced_code.as_str()),
+                would,
+                results,
+                domains,
+                linked,
+                notes,
+                acknowledged = connection.acknowledged,
+            )
+        };
+    }
+    if decision.verdict == Verdict::Continue && would.is_none() && notes.is_none() { line!(debug) } else { line!(info) }
+}
+
+fn words(verdict: &Verdict) -> (&'static str, Option<&Reply>) {
+    match verdict {
+        Verdict::Continue => ("continue", None),
+        Verdict::Accept => ("accept", None),
+        Verdict::Refuse(reply) => ("refuse", Some(reply)),
+    }
+}
+
+fn stage(connection: &Connection) -> &'static str {
+    use smtp_fallback_policy::contract::Stage::*;
+    match connection.stage {
+        Greeting => "greeting",
+        Ehlo => "ehlo",
+        Mail => "mail",
+        Rcpt => "rcpt",
+        Data => "data",
+        EndOfData => "end-of-data",
+    }
+}
+
+fn evidence(results: &AuthResults) -> String {
+    let AuthResults { spf_mail_from, spf_helo, dkim, .. } = results;
+    let mut words = Vec::new();
+    words.extend(spf_mail_from.iter().map(|spf| format!("spf={} ({})", spf.result.as_str(), spf.domain)));
+    words.extend(spf_helo.iter().map(|spf| format!("spf-helo={} ({})", spf.result.as_str(), spf.domain)));
+    match dkim.as_deref() {
+        Some([]) => words.push("dkim=none".to_owned()),
+        Some(signatures) => {
+            words.extend(signatures.iter().map(|dkim| format!("dkim={} ({})", dkim.result.as_str(), dkim.domain)))
+        }
+        None => {}
+    }
+    words.join(", ")
+}
+
+fn joined<S: AsRef<str>>(words: impl Iterator<Item = S>) -> String {
+    words.map(|word| word.as_ref().to_owned()).collect::<Vec<_>>().join(",")
+}

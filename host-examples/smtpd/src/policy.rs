@@ -1,0 +1,287 @@
+//! Asking the policy, with the records that it wants, and storing those that it gives back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smtp_fallback_policy::contract::{
+    AuthResults, Connection, Decision, Envelope, Key, Message, Reason, RecordUpdate, Stage, StoredRecord, Verdict,
+};
+use smtp_fallback_store::Store;
+use tokio::time::timeout;
+
+use crate::log;
+
+/// How long a decision waits for its records. Without them it goes on (a store that is gone must not stop the mail).
+const READ_TIME: Duration = Duration::from_secs(2);
+/// How long a session waits for the records of its last decision to be stored before it reads the next command.
+const WRITE_TIME: Duration = Duration::from_secs(5);
+
+/// What decides: the component, or in tests something simpler.
+pub trait Decider: Send + Sync {
+    /// The keys whose records [`Decider::decide`] wants.
+    fn keys(&self, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Vec<Key>;
+
+    /// The decision. Never fails: when the component does, the mail is accepted, and the failure is logged and counted.
+    fn decide(
+        &self,
+        connection: &Connection,
+        envelope: Option<&Envelope>,
+        message: Option<&Message>,
+        results: Option<&AuthResults>,
+    ) -> Decision;
+}
+
+/// Everything that one call is told, but the records.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The session. Its records are filled in by [`Policy::ask`].
+    pub connection: Connection,
+    /// From MAIL on.
+    pub envelope: Option<Envelope>,
+    /// At the end of data.
+    pub message: Option<Message>,
+    /// At the end of data, where the client's family needs them.
+    pub results: Option<AuthResults>,
+}
+
+/// Records that are still to be stored, by [`Policy::store`].
+#[derive(Debug)]
+#[must_use = "the records are lost"]
+pub struct Pending {
+    question: Question,
+    updates: Vec<RecordUpdate>,
+}
+
+/// The decider and its records.
+pub struct Policy {
+    /// Absent when no policy could be loaded at start: everything is accepted.
+    decider: Option<Box<dyn Decider>>,
+    store: Arc<dyn Store>,
+}
+
+impl Policy {
+    /// Without a decider, everything is accepted with the reason `no-policy`.
+    pub fn new(decider: Option<Box<dyn Decider>>, store: Arc<dyn Store>) -> Self {
+        Policy { decider, store }
+    }
+
+    /// Whether there is a decider.
+    pub fn is_loaded(&self) -> bool {
+        self.decider.is_some()
+    }
+
+    /// Decides, and hands back the records to store once the reply is on its way.
+    ///
+    /// `client` and `id` (of the message, at the end of data) are for the log.
+    pub async fn ask(&self, client: IpAddr, id: Option<&str>, mut question: Question) -> (Decision, Option<Pending>) {
+        let Some(decider) = &self.decider else {
+            let decision = no_policy(question.connection.stage);
+            log::decision(client, id, &question, &decision);
+            return (decision, None);
+        };
+        let mut asked: Vec<Key> = Vec::new();
+        // What the first round finds can name more keys; two rounds are enough (contract, `keys`).
+        for _ in 0..2 {
+            let Question { connection, envelope, message, .. } = &question;
+            let mut keys = decider.keys(connection, envelope.as_ref(), message.as_ref());
+            keys.retain(|key| !asked.contains(key));
+            if keys.is_empty() {
+                break;
+            }
+            match timeout(READ_TIME, self.store.get_many(&keys, connection.now)).await {
+                Ok(Ok(found)) => question.connection.records.extend(found),
+                Ok(Err(error)) => {
+                    tracing::warn!(event = "store-failure", %error, "deciding without records");
+                    break;
+                }
+                Err(_) => {
+                    tracing::warn!(event = "store-failure", error = "no answer in time", "deciding without records");
+                    break;
+                }
+            }
+            asked.extend(keys);
+        }
+        let mut decision = decide(decider.as_ref(), &question);
+        log::decision(client, id, &question, &decision);
+        let updates = std::mem::take(&mut decision.records);
+        let pending = if updates.is_empty() { None } else { Some(Pending { question, updates }) };
+        (decision, pending)
+    }
+
+    /// Stores the records of a decision; where another session was faster, those of the same decision made anew.
+    pub async fn store(&self, pending: Pending) {
+        let Pending { mut question, updates } = pending;
+        let Some(decider) = self.decider.as_deref() else { return };
+        let seen = std::mem::take(&mut question.connection.records);
+        let now = question.connection.now;
+        let again = |records: &[StoredRecord]| {
+            question.connection.records = records.to_vec();
+            decide(decider, &question).records
+        };
+        let written = smtp_fallback_store::write_back(self.store.as_ref(), &seen, updates, now, again);
+        match timeout(WRITE_TIME, written).await {
+            Ok(written) if written.dropped > 0 => {
+                tracing::warn!(event = "records-dropped", dropped = written.dropped, "records were not stored");
+            }
+            Ok(_) => {}
+            Err(_) => tracing::warn!(event = "records-dropped", error = "no answer in time", "records were not stored"),
+        }
+    }
+}
+
+fn decide(decider: &dyn Decider, question: &Question) -> Decision {
+    let Question { connection, envelope, message, results } = question;
+    decider.decide(connection, envelope.as_ref(), message.as_ref(), results.as_ref())
+}
+
+fn no_policy(stage: Stage) -> Decision {
+    Decision {
+        verdict: if stage == Stage::EndOfData { Verdict::Accept } else { Verdict::Continue },
+        reason: Reason::NoPolicy,
+        would: None,
+        authenticated_domains: Vec::new(),
+        linked: None,
+        notes: Vec::new(),
+        records: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use smtp_fallback_policy::address::Address;
+    use smtp_fallback_policy::contract::{KeyKind, Listener, Tls};
+    use smtp_fallback_store::{BoxFuture, MemoryStore, StoreError, Swap};
+
+    const CLIENT: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+
+    /// Decides by a function, and wants the record of the client's address, and then that of the address it names.
+    pub(crate) struct Scripted<F>(pub(crate) F);
+
+    impl<F> Decider for Scripted<F>
+    where
+        F: Fn(&Connection, Option<&Envelope>, Option<&AuthResults>) -> Decision + Send + Sync,
+    {
+        fn keys(&self, connection: &Connection, _: Option<&Envelope>, _: Option<&Message>) -> Vec<Key> {
+            let named = connection.records.iter().map(|record| key(u128::from(record.value[0])));
+            std::iter::once(key(connection.client.bits())).chain(named).collect()
+        }
+
+        fn decide(
+            &self,
+            connection: &Connection,
+            envelope: Option<&Envelope>,
+            _: Option<&Message>,
+            results: Option<&AuthResults>,
+        ) -> Decision {
+            (self.0)(connection, envelope, results)
+        }
+    }
+
+    pub(crate) fn decision(verdict: Verdict) -> Decision {
+        Decision { verdict, reason: Reason::Undecided, ..no_policy(Stage::Mail) }
+    }
+
+    pub(crate) fn key(bits: u128) -> Key {
+        Key { kind: KeyKind::Address, address: Address::from_bits(bits), prefix_length: 128 }
+    }
+
+    pub(crate) fn update(bits: u128, value: u8) -> RecordUpdate {
+        RecordUpdate { key: key(bits), value: vec![value], expires_in: 60, weight: 1 }
+    }
+
+    fn question() -> Question {
+        let connection = Connection {
+            stage: Stage::Mail,
+            client: Address::from_bits(1),
+            listener: Listener::Mx,
+            ehlo_name: None,
+            tls: Tls::None,
+            authenticated: false,
+            listener_offers: false,
+            keyword_shown: false,
+            acknowledged: false,
+            reachable_over_ipv4: true,
+            ipv4_arrivals_visible: true,
+            now: 1000,
+            nonce: 0,
+            records: Vec::new(),
+        };
+        Question { connection, envelope: None, message: None, results: None }
+    }
+
+    /// Adds one to the first record's value.
+    fn counting(connection: &Connection) -> Decision {
+        let count = connection.records.iter().find(|record| record.key == key(1)).map_or(0, |record| record.value[0]);
+        Decision { records: vec![update(1, count + 1)], ..decision(Verdict::Continue) }
+    }
+
+    #[tokio::test]
+    async fn without_a_policy_everything_is_accepted() {
+        let policy = Policy::new(None, Arc::new(MemoryStore::new(10)));
+        let mut question = question();
+        assert_eq!(policy.ask(CLIENT, None, question.clone()).await.0.verdict, Verdict::Continue);
+        question.connection.stage = Stage::EndOfData;
+        let (decision, pending) = policy.ask(CLIENT, None, question).await;
+        assert_eq!((decision.verdict, decision.reason), (Verdict::Accept, Reason::NoPolicy));
+        assert!(pending.is_none());
+    }
+
+    #[tokio::test]
+    async fn finds_the_records_in_two_rounds() {
+        let store = Arc::new(MemoryStore::new(10));
+        for (address, value) in [(1, 7), (7, 8), (8, 9)] {
+            assert_eq!(store.compare_and_set(None, &update(address, value), 1000).await, Ok(Swap::Stored));
+        }
+        let found = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&found);
+        let decider = Scripted(move |connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| {
+            *seen.lock().expect("sound") = connection.records.iter().map(|record| record.value[0]).collect();
+            decision(Verdict::Continue)
+        });
+        let policy = Policy::new(Some(Box::new(decider)), store);
+        assert!(policy.ask(CLIENT, None, question()).await.1.is_none());
+        assert_eq!(*found.lock().expect("sound"), [7, 8], "two rounds, and each record once");
+    }
+
+    #[tokio::test]
+    async fn a_conflict_is_decided_anew() {
+        let store = Arc::new(MemoryStore::new(10));
+        let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
+        let policy = Policy::new(Some(Box::new(counter)), Arc::clone(&store) as Arc<dyn Store>);
+        let (_, first) = policy.ask(CLIENT, None, question()).await;
+        let (_, second) = policy.ask(CLIENT, None, question()).await;
+        policy.store(first.expect("a record")).await;
+        policy.store(second.expect("a record")).await;
+        let kept = store.get_many(&[key(1)], 1000).await.expect("works");
+        assert_eq!(kept[0].value, [2], "both were counted");
+    }
+
+    #[tokio::test]
+    async fn a_broken_store_stops_nothing() {
+        struct Broken;
+        impl Store for Broken {
+            fn get_many<'a>(&'a self, _: &'a [Key], _: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+                Box::pin(async { Err(StoreError::Unavailable("gone".into())) })
+            }
+            fn compare_and_set<'a>(
+                &'a self,
+                _: Option<&'a [u8]>,
+                _: &'a RecordUpdate,
+                _: u64,
+            ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+                Box::pin(std::future::pending())
+            }
+        }
+        tokio::time::timeout(WRITE_TIME * 2, async {
+            let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
+            let policy = Policy::new(Some(Box::new(counter)), Arc::new(Broken));
+            let (decision, pending) = policy.ask(CLIENT, None, question()).await;
+            assert_eq!(decision.verdict, Verdict::Continue);
+            policy.store(pending.expect("a record")).await;
+        })
+        .await
+        .expect("waits have limits");
+    }
+}

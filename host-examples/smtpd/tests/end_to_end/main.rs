@@ -1,0 +1,9 @@
+//! The program from outside: a process, real sockets over IPv4 and IPv6, the shipped component, a name server on the loopback
+//! interface.
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod limits;
+mod policy;
+mod process;
+mod protocol;
+mod server;

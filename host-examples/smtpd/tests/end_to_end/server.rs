@@ -1,0 +1,211 @@
+//! Starts the program with a configuration of the test's own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use smtp_fallback_demo::client::{Client, Reply};
+use smtp_fallback_demo::server::DEMO_POLICY;
+use smtp_fallback_demo::zone::{NameServer, Zone};
+use tempfile::TempDir;
+
+/// How long to wait for the program.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_smtp-fallback-smtpd");
+
+/// A recipient that is taken.
+pub(crate) const RECIPIENT: &str = "jones@demo.example";
+
+/// What to start.
+pub(crate) struct Setting {
+    pub(crate) policy: &'static str,
+    /// Tables to add to the configuration.
+    pub(crate) tables: &'static str,
+    pub(crate) arguments: &'static [&'static str],
+    pub(crate) component: PathBuf,
+}
+
+impl Default for Setting {
+    /// The demo's policy, which enforces.
+    fn default() -> Self {
+        Setting { policy: DEMO_POLICY, tables: "", arguments: &[], component: component() }
+    }
+}
+
+/// The shipped component.
+pub(crate) fn component() -> PathBuf {
+    let path = std::env::var_os("SMTP_FALLBACK_COMPONENT")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/smtp-fallback-policy.wasm"), PathBuf::from);
+    assert!(path.exists(), "{} is missing: run `cargo xtask component` first", path.display());
+    path
+}
+
+/// A folder with a configuration and a policy in it.
+pub(crate) struct Folder {
+    folder: TempDir,
+}
+
+impl Folder {
+    pub(crate) fn new(setting: &Setting, nameserver: SocketAddr) -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        let Setting { policy, tables, component, .. } = setting;
+        let configuration = format!(
+            r#"host_name = "mx.demo.example"
+domains = ["demo.example"]
+maildir = "mail"
+component = {component:?}
+policy = "policy.json"
+log = "debug"
+
+[[listener]]
+address = "[::1]:0"
+extension = true
+
+[[listener]]
+address = "127.0.0.1:0"
+
+[verify]
+nameservers = ["{nameserver}"]
+
+{tables}
+"#
+        );
+        fs::write(folder.path().join("smtpd.toml"), configuration).unwrap();
+        fs::write(folder.path().join("policy.json"), policy).unwrap();
+        Folder { folder }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.path().join("smtpd.toml"));
+        command
+    }
+}
+
+/// A running server. Dropping it kills the process.
+pub(crate) struct Server {
+    child: Child,
+    folder: Folder,
+    log: Arc<Mutex<Vec<String>>>,
+    pub(crate) ipv6: SocketAddr,
+    pub(crate) ipv4: SocketAddr,
+    _nameserver: NameServer,
+}
+
+impl Server {
+    pub(crate) async fn start(setting: Setting) -> Server {
+        let nameserver = NameServer::start(Zone::demo()).await.unwrap();
+        let folder = Folder::new(&setting, nameserver.addr());
+        let mut child = folder.command().args(setting.arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (sender, listening) = mpsc::channel();
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening address=") {
+                    let _ = sender.send(address.parse::<SocketAddr>().unwrap());
+                }
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let next = || listening.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("does not listen: {:?}", log.lock().unwrap()));
+        let (ipv6, ipv4) = (next(), next());
+        assert!(ipv6.is_ipv6() && ipv4.is_ipv4());
+        Server { child, folder, log, ipv6, ipv4, _nameserver: nameserver }
+    }
+
+    /// A session after its greeting and EHLO.
+    pub(crate) async fn client(&self, address: SocketAddr) -> Client {
+        let mut client = Client::connect(address).await.unwrap();
+        assert_eq!(client.reply().await.unwrap().code, 220);
+        assert_eq!(client.command("EHLO client.example").await.unwrap().code, 250);
+        client
+    }
+
+    /// The reply to the message, in a session of its own.
+    pub(crate) async fn send(&self, address: SocketAddr, sender: &str, message: &[u8]) -> Reply {
+        self.client(address).await.transaction(sender, RECIPIENT, message).await.unwrap()
+    }
+
+    pub(crate) fn maildir(&self) -> PathBuf {
+        self.folder.path().join("mail")
+    }
+
+    /// The messages in the Maildir, as they are kept.
+    pub(crate) fn delivered(&self) -> Vec<Vec<u8>> {
+        let entries = fs::read_dir(self.maildir().join("new")).unwrap();
+        entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+    }
+
+    /// Whether nothing was left half-written.
+    pub(crate) fn has_no_drafts(&self) -> bool {
+        fs::read_dir(self.maildir().join("tmp")).unwrap().next().is_none()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Waits until the log has a line with all these parts, and returns it.
+    pub(crate) fn logged(&self, parts: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE / 6;
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{parts:?} is not in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A name server's address that nobody is asked at.
+pub(crate) fn nowhere() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 1).into()
+}
+
+/// A message whose Message-ID is of its own.
+pub(crate) fn message(number: u32) -> Vec<u8> {
+    format!(
+        "From: Smith <smith@plain.example>\r\nTo: jones@demo.example\r\nSubject: {number}\r\n\
+         Date: Tue, 24 Nov 2026 12:40:18 +0000\r\nMessage-ID: <{number}@client.example>\r\n\r\nText {number}.\r\n"
+    )
+    .into_bytes()
+}
