@@ -13,6 +13,7 @@ pub struct Address(u128);
 /// The text is no address; says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
+    /// The beginning of the text, with question marks for what is no printable ASCII.
     found: String,
 }
 
@@ -20,7 +21,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no IP address; expected one such as 192.0.2.1, 2001:db8::1, [2001:db8::1] or IPv6:2001:db8::1",
+            "\"{}\" is no IP address; expected one such as 192.0.2.1, 2001:db8::1, [2001:db8::1] or IPv6:2001:db8::1",
             self.found
         )
     }
@@ -95,7 +96,8 @@ impl FromStr for Address {
     /// zone id (RFC 4007 §11), which is dropped: it means something only on the machine that wrote it.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         // 64 octets hold any address with prefix, brackets and a zone id of a long interface name.
-        let error = || AddressError { found: text.chars().take(64).collect() };
+        let shown = |c| if (' '..='~').contains(&c) { c } else { '?' };
+        let error = || AddressError { found: text.chars().take(64).map(shown).collect() };
         let bare = text.strip_prefix('[').map_or(Some(text), |rest| rest.strip_suffix(']')).ok_or_else(error)?;
         let tagged = bare.get(..5).filter(|tag| tag.eq_ignore_ascii_case("ipv6:")).map(|_| &bare[5..]);
         let bare = tagged.unwrap_or(bare);

@@ -31,6 +31,8 @@ impl Module {
 
     /// Reads the policy, checks it and makes it this instance's own. On failure the policy before stays in force, and all errors
     /// of the text come back at once. The secret keys the hashes (A35); an empty one is allowed, with a warning.
+    // Like all that is not called for each message, it is kept out of its callers: in the component, size counts there.
+    #[inline(never)]
     pub fn configure(&mut self, policy_json: &str, secret: &[u8]) -> Result<Summary, Vec<PolicyError>> {
         let (policy, mut warnings) = policy::parse(policy_json)?;
         if secret.is_empty() {
@@ -62,6 +64,7 @@ impl Module {
     }
 
     /// The decision in words, with the path that led to it.
+    #[inline(never)]
     pub fn explain(
         &self,
         connection: &Connection,
@@ -112,17 +115,20 @@ pub fn schema() -> &'static str {
 }
 
 /// What this module is.
+#[inline(never)]
 pub fn describe() -> Description {
-    Description { contract: CONTRACT_VERSION.into(), keyword: KEYWORD.into(), defaults: policy::print(&Policy::default()) }
+    Description { contract: CONTRACT_VERSION.into(), keyword: KEYWORD.into(), defaults: policy::defaults().into() }
 }
 
 /// Reads an address as MTAs write it: with brackets, with a zone id, with Sendmail's `IPv6:` prefix. The error says what was
 /// expected.
+#[inline(never)]
 pub fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: AddressError| error.to_string())
 }
 
 /// A record for people and reports, as a JSON object of a published, stable shape; an error for bytes that are no record.
+#[inline(never)]
 pub fn inspect(record: &StoredRecord) -> Result<String, String> {
     record::inspect(record)
 }

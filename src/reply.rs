@@ -14,8 +14,8 @@ const PERMERROR: &str =
 pub(crate) fn unauthenticated(case: &Case<'_>, network: Network) -> Reply {
     let failed = requirement::failed(case);
     let policy = case.policy;
-    let mut lines = fill(case, &policy.texts.unauthenticated, &failed, network);
-    if failed.contains("SPF=permerror") {
+    let mut lines = fill(case, &policy.texts.unauthenticated, &failed.join(", "), network);
+    if failed.iter().any(|word| word == "SPF=permerror") {
         lines.insert(1, PERMERROR.into());
     }
     later(case, &policy.enhanced_codes.unauthenticated, lines)
@@ -38,7 +38,7 @@ pub(crate) fn penalty(case: &Case<'_>, network: Network) -> Reply {
 
 /// Too many temporary errors: not about IPv4, so neither 4.4.8 nor a close (A27, A15).
 pub(crate) fn temporary_error(case: &Case<'_>, network: Network) -> Reply {
-    let failed = requirement::failed(case);
+    let failed = requirement::failed(case).join(", ");
     let lines = fill(case, &case.policy.texts.temporary_error, &failed, network);
     Reply { code: 451, enhanced_code: "4.4.3".into(), lines, close: false }
 }

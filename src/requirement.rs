@@ -127,11 +127,11 @@ pub(crate) fn domains(case: &Case<'_>, list: &DomainList, passes: Passes) -> Out
     if open { Outcome::Unknown } else { Outcome::Unmet }
 }
 
-/// The checks that stand in the way, with their results: "SPF=none, DKIM=fail". Made of fixed words only.
-pub(crate) fn failed(case: &Case<'_>) -> String {
+/// The checks that stand in the way, with their results: "SPF=none", "DKIM=fail". Made of fixed words only.
+pub(crate) fn failed(case: &Case<'_>) -> Vec<String> {
     let mut words = Vec::new();
     describe_unmet(case, &case.policy.require, true, &mut words);
-    words.join(", ")
+    words
 }
 
 /// The names of the checks that the requirement asks for: "SPF, DKIM".

@@ -46,6 +46,7 @@ pub const MAX_FIELDS: usize = 100;
 
 /// Reads Authentication-Results header fields, the topmost first, each with or without its name. Only those count whose
 /// authserv-id is one of `trusted_ids`. The caller passes only fields that its own border added: anyone can write any id.
+#[inline(never)]
 pub fn parse_authentication_results(headers: &[String], trusted_ids: &[String]) -> AuthResults {
     let is_trusted = |id: &str| !id.is_empty() && trusted_ids.iter().any(|trusted| trusted.eq_ignore_ascii_case(id));
     let mut results = AuthResults::default();

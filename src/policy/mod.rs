@@ -24,7 +24,7 @@ pub use domain::DomainList;
 pub use parse::parse;
 pub use print::print;
 pub use recipient::RecipientList;
-pub use schema::schema;
+pub use schema::{defaults, schema};
 pub use text::{MAX_FAILED, MAX_TEXT, Template, TextValues};
 pub use warnings::checks;
 

@@ -1,17 +1,30 @@
-//! The JSON Schema of the policy, for editors and validators.
+//! What the component says of the policy: its JSON Schema, for editors and validators, and the defaults.
 
 const SOURCE: &str = include_str!("schema.json");
+
+/// The policy that `{}` stands for, with all its settings. A text and not [`super::print`] of the default, which would be as much code as
+/// the rules themselves.
+pub const fn defaults() -> &'static str {
+    const SOURCE: &str = include_str!("defaults.json");
+    const OCTETS: [u8; compact_length(SOURCE.as_bytes())] = compact(SOURCE.as_bytes());
+    const TEXT: &str = text(&OCTETS);
+    TEXT
+}
 
 /// The JSON Schema (draft 2020-12) of the policy, without the space between its tokens. It accepts what `parse` accepts, but for a few
 /// rules that a schema cannot say: settings that contradict each other, ranges of durations, bits after a network's prefix, sizes of
 /// the whole.
 pub const fn schema() -> &'static str {
     const OCTETS: [u8; compact_length(SOURCE.as_bytes())] = compact(SOURCE.as_bytes());
-    const TEXT: &str = match std::str::from_utf8(&OCTETS) {
-        Ok(text) => text,
-        Err(_) => panic!("only space was left out"),
-    };
+    const TEXT: &str = text(&OCTETS);
     TEXT
+}
+
+const fn text(octets: &[u8]) -> &str {
+    match std::str::from_utf8(octets) {
+        Ok(text) => text,
+        Err(_) => panic!("only space between tokens was left out"),
+    }
 }
 
 /// Leaves out the space outside strings: what only people need is not shipped.
@@ -55,6 +68,12 @@ const fn is_quote(source: &[u8], at: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_an_empty_policy() {
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(parsed(defaults()), parsed(&crate::policy::print(&crate::policy::Policy::default())));
+    }
 
     #[test]
     fn nothing_but_space_is_left_out() {

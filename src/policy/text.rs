@@ -139,7 +139,8 @@ impl Texts {
         let lines = |first: &str, second: &str| {
             [[first, see].concat(), second.into()]
                 .map(|text: String| {
-                    Template::parse(&text, url).expect("a standard text is short, and a URL has 255 octets at most")
+                    Template::parse(&text, url)
+                        .unwrap_or_else(|_| unreachable!("a standard text is short, and a URL has 255 octets at most"))
                 })
                 .into()
         };

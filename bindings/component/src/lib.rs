@@ -5,6 +5,8 @@
 #![cfg(target_arch = "wasm32")]
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod allocator;
 mod convert;
 
 use std::cell::RefCell;
@@ -27,6 +29,9 @@ std::thread_local! {
     /// A component instance has one thread and one policy.
     static MODULE: RefCell<Module> = const { RefCell::new(Module::new()) };
 }
+
+#[global_allocator]
+static BLOCKS: allocator::Blocks = allocator::Blocks::new();
 
 /// Implements the interface `policy`.
 struct Instance;
