@@ -81,6 +81,11 @@ impl<'a> Case<'a> {
         results.and_then(|results| results.spf_mail_from.as_ref()).into_iter().chain(helo)
     }
 
+    /// Whether the host gave no result at all (A27).
+    pub(crate) fn has_no_evidence(&self) -> bool {
+        self.auth_results.is_none_or(AuthResults::is_empty)
+    }
+
     pub(crate) fn is_null_sender(&self) -> bool {
         self.envelope.is_some_and(|envelope| envelope.mail_from.is_empty())
     }

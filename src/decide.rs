@@ -1,13 +1,14 @@
 //! The way of a message through the policy: the order in which the rules are asked.
 
 use crate::case::Case;
-use crate::contract::{Decision, Note, Reason, RecordUpdate, Stage, Verdict};
+use crate::contract::{Check, Decision, Mode, Note, Reason, RecordUpdate, Stage, Verdict};
 use crate::evidence::Evidence;
 use crate::exemption::{self, Exemption};
 use crate::explain::Trail;
+use crate::lacking;
 use crate::network::Network;
 use crate::penalty::{self, AtGreeting, Capability};
-use crate::policy::DecideAt;
+use crate::policy::{self, DecideAt};
 use crate::record::{self, AddressRecord, BudgetRecord, Found, NetworkRecord, Record, address_key, budget_key, network_key};
 use crate::reply;
 use crate::requirement::{self, Outcome, Passes};
@@ -20,13 +21,13 @@ const CAPABILITY_NOTED_FOR: u64 = 24 * 3600;
 /// Decides, and leaves the path in `trail`.
 pub(crate) fn decide(case: &Case<'_>, trail: &mut Trail) -> Decision {
     let connection = case.connection;
-    trail.say(|| format!("client {} at {:?} of a {:?} listener", connection.client, connection.stage, connection.listener));
+    trail.say(|| format!("client {}", connection.client));
     if let Some(reason) = scope::outside(case.policy, connection) {
         trail.say(|| format!("nothing to ask of this connection: {}", reason.as_str()));
         // IPv4 goes on, since its arrivals are of interest at the end; the others need not be asked about again.
         let verdict = if reason == Reason::Ipv4 { case.passing() } else { Verdict::Accept };
         // Whether a network is in the roll-out is no matter where nothing can be refused.
-        let enforced = case.policy.mode == crate::contract::Mode::Enforce;
+        let enforced = case.policy.mode == Mode::Enforce;
         return Ruling::new(verdict, reason).into_decision(case, enforced);
     }
     let network = case.network();
@@ -132,7 +133,7 @@ impl Judge<'_, '_> {
             return (case.passing(), reason);
         }
         let outcome = requirement::evaluate(case, Passes::Trusted);
-        self.trail.say(|| format!("the requirement ({}) is {outcome:?}", requirement::names(&case.policy.require)));
+        self.trail.say(|| format!("the requirement ({}) is {}", lacking::names(&case.policy.require), outcome.as_str()));
         match outcome {
             Outcome::Met => {
                 if is_end {
@@ -151,11 +152,11 @@ impl Judge<'_, '_> {
 
     fn refused(&mut self) -> (Verdict, Reason) {
         let case = self.case;
-        let is_distrusted = requirement::evaluate(case, Passes::All) == Outcome::Met;
+        // Distrust decided also where the rest is not known: that is no failure of authentication.
+        let is_distrusted = requirement::evaluate(case, Passes::All) != Outcome::Unmet;
         // In observe mode the mail goes on to the end of data, and is judged there.
         let goes_on = self.observing && !case.is_end_of_data();
-        let no_evidence = case.auth_results.is_none_or(|results| results.is_empty());
-        if case.is_end_of_data() && no_evidence {
+        if case.is_end_of_data() && case.has_no_evidence() && policy::checks(case.policy) != [Check::Tls] {
             self.trail.say(|| "the host gave no results".into());
             return (Verdict::Accept, Reason::NoEvidence);
         }
@@ -177,7 +178,7 @@ impl Judge<'_, '_> {
     /// A result that decides is missing or temporary (A27).
     fn not_known(&mut self) -> (Verdict, Reason) {
         let case = self.case;
-        if case.auth_results.is_none_or(|results| results.is_empty()) {
+        if case.has_no_evidence() {
             self.trail.say(|| "the host gave no results".into());
             return (Verdict::Accept, Reason::NoEvidence);
         }
@@ -201,6 +202,7 @@ impl Judge<'_, '_> {
         let (connection, policy) = (case.connection, &case.policy.penalty);
         let mut record: NetworkRecord = self.find(network_key(self.network));
         let before = record;
+        penalty::correct_capability(&mut record, connection.now);
         if connection.acknowledged {
             record.capable_at = Some(connection.now);
         } else if connection.keyword_shown {
@@ -243,7 +245,7 @@ impl Judge<'_, '_> {
             Found::Record(record) => record,
             Found::Absent => R::default(),
             Found::Malformed => {
-                self.trail.say(|| format!("the record of {:?} {}/{} cannot be read", key.kind, key.address, key.prefix_length));
+                self.trail.say(|| format!("a record of {}/{} cannot be read", key.address, key.prefix_length));
                 if !self.notes.contains(&Note::MalformedRecord) {
                     self.notes.push(Note::MalformedRecord);
                 }
@@ -256,6 +258,7 @@ impl Judge<'_, '_> {
 /// Notes an acknowledgement, unless that was done within a day; whether the record changed.
 fn note_capable(record: &mut NetworkRecord, case: &Case<'_>) -> bool {
     let now = case.connection.now;
+    penalty::correct_capability(record, now);
     let noted = penalty::capability(record, now) == Capability::Capable
         && record.capable_at.is_some_and(|time| now.saturating_sub(time) < CAPABILITY_NOTED_FOR);
     if !case.connection.acknowledged || noted {

@@ -74,14 +74,15 @@ impl Evidence {
         self.passed >= 2 * MESSAGE - MESSAGE / 2 && self.passed > self.failed
     }
 
-    /// Seconds from `now` until the total has fallen below one message; at least a half-life, so that single messages can add up.
+    /// Seconds from `now` until the total has fallen below one message; at least a half-life from when it was counted, so that single
+    /// messages can add up.
     pub(crate) fn lifetime(self, now: u64, half_life: u32) -> u32 {
         let total = u64::from(self.passed) + u64::from(self.failed);
         if total == 0 {
             return 0;
         }
         let halvings = (total / u64::from(MESSAGE)).checked_ilog2().map_or(1, |log| log + 1);
-        let ends = self.at.min(now) + u64::from(halvings) * u64::from(half_life);
+        let ends = self.at.min(now).saturating_add(u64::from(halvings) * u64::from(half_life));
         u32::try_from(ends.saturating_sub(now)).unwrap_or(u32::MAX)
     }
 }

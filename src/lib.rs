@@ -16,7 +16,7 @@
 //! | counts and the majority (A6) | `evidence` |
 //! | the penalty and capability (P6, P7, P12, A5, A7) | `penalty` |
 //! | temporary errors (A27) | `temporary` |
-//! | reply codes and texts (P2 to P5, P8, P14, A2, A3, A25, A32) | `reply`, `policy::text` |
+//! | reply codes and texts (P2 to P5, P8, P14, A2, A3, A25, A32) | `reply`, `lacking`, `policy::text` |
 //! | roll-out, probes, jitter (A7, A35) | `hash` |
 //! | the policy JSON and its schema (P16) | [`policy`] |
 //! | Authentication-Results (RFC 8601) | [`authentication_results`] |
@@ -32,6 +32,7 @@ mod exemption;
 mod explain;
 mod hash;
 mod keys;
+mod lacking;
 mod module;
 pub mod network;
 mod penalty;

@@ -91,10 +91,11 @@ pub(crate) fn at_greeting(
     AtGreeting::Refuse
 }
 
-/// Whether the time of refusal still runs. A time further away than any penalty can be counts as expired: the clock was wrong, or
-/// the record is not ours.
+/// Whether the time of refusal still runs. One that is longer than any penalty, from the last failure as from now, counts as expired: the
+/// clock was wrong, or the record is not ours. From the last failure, so that it cannot come into force later.
 pub(crate) fn in_force(policy: &Penalty, penalty: PenaltyRecord, now: u64, observing: bool) -> bool {
-    (!penalty.simulated || observing) && penalty.refuse_until > now && penalty.refuse_until - now <= longest(policy)
+    let since = penalty.last_failure.min(now);
+    (!penalty.simulated || observing) && penalty.refuse_until > now && penalty.refuse_until - since <= longest(policy)
 }
 
 /// The longest penalty with its jitter.
@@ -135,11 +136,11 @@ pub(crate) fn judged(
         Some(left) => (most_doublings(policy).min(left.saturating_add(1)), Note::PenaltyRenewed),
     };
     let time = (u64::from(policy.first) << doublings).min(u64::from(policy.maximum));
-    // The jitter goes both ways, after the cap: sharers of a network's fate are not to come back all at once.
+    // The jitter goes both ways, after the cap: networks that were penalised together are not to come back together.
     let share = u32::from(policy.jitter_percent);
     let percent = u64::from(100 - share + key.jitter(connection.nonce, 2 * share + 1));
     record.penalty = Some(PenaltyRecord {
-        refuse_until: now + (time * percent / 100).max(1),
+        refuse_until: now.saturating_add((time * percent / 100).max(1)),
         doublings,
         last_failure: now,
         simulated: observing,
@@ -160,15 +161,22 @@ fn most_doublings(policy: &Penalty) -> u8 {
 
 /// When the penalty, and after it its doublings, mean nothing any more.
 pub(crate) fn forgotten_at(policy: &Penalty, penalty: PenaltyRecord, now: u64) -> u64 {
-    let runs_until = penalty.refuse_until.min(now + longest(policy));
+    let runs_until = penalty.refuse_until.min(now.saturating_add(longest(policy)));
     let memory = (u64::from(penalty.doublings) + 1) * DOUBLING_FORGOTTEN_IN;
-    runs_until.max(penalty.last_failure.min(now) + memory)
+    runs_until.max(penalty.last_failure.min(now).saturating_add(memory))
+}
+
+/// A time in the future was written under a wrong clock: it is now, or it would never be over.
+pub(crate) fn correct_capability(record: &mut NetworkRecord, now: u64) {
+    for time in [&mut record.capable_at, &mut record.incapable_at] {
+        *time = time.map(|time| time.min(now));
+    }
 }
 
 /// When what is known about capability means nothing any more; 0 when nothing is known.
 pub(crate) fn capability_forgotten_at(record: &NetworkRecord, now: u64) -> u64 {
     let last = record.capable_at.max(record.incapable_at);
-    last.map_or(0, |time| time.min(now) + CAPABILITY_LASTS)
+    last.map_or(0, |time| time.min(now).saturating_add(CAPABILITY_LASTS))
 }
 
 fn is_recent(time: Option<u64>, now: u64) -> bool {
@@ -270,6 +278,9 @@ mod tests {
         assert!(in_force(&policy, until(NOW + 25_920), NOW, false), "1.2 times six hours");
         assert!(!in_force(&policy, until(NOW + 25_921), NOW, false));
         assert!(!in_force(&policy, until(u64::MAX), NOW, false));
+        assert!(!in_force(&policy, until(NOW + 25_921), NOW + 1, false), "nor does it come into force later");
+        let skewed = PenaltyRecord { last_failure: NOW + 60, ..until(NOW + 900) };
+        assert!(in_force(&policy, skewed, NOW, false), "a clock that is ahead by a minute");
     }
 
     #[test]

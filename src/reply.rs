@@ -2,9 +2,9 @@
 
 use crate::case::Case;
 use crate::contract::{Reply, Stage};
+use crate::lacking;
 use crate::network::Network;
 use crate::policy::{MAX_FAILED, Template, TextValues};
-use crate::requirement;
 
 /// Added where SPF is `permerror`, which the sender's administrator can mend (A27).
 const PERMERROR: &str =
@@ -12,7 +12,7 @@ const PERMERROR: &str =
 
 /// The requirement is not met.
 pub(crate) fn unauthenticated(case: &Case<'_>, network: Network) -> Reply {
-    let failed = requirement::failed(case);
+    let failed = lacking::failed(case);
     let policy = case.policy;
     let mut lines = fill(case, &policy.texts.unauthenticated, &failed.join(", "), network);
     if failed.iter().any(|word| word == "SPF=permerror") {
@@ -31,14 +31,14 @@ pub(crate) fn distrusted(case: &Case<'_>, network: Network) -> Reply {
 pub(crate) fn penalty(case: &Case<'_>, network: Network) -> Reply {
     let policy = case.policy;
     let code = if case.connection.stage == Stage::Greeting { policy.codes.greeting } else { 421 };
-    let failed = requirement::names(&policy.require);
+    let failed = lacking::names(&policy.require);
     let lines = fill(case, &policy.texts.penalty, &failed, network);
     Reply { code, enhanced_code: policy.enhanced_codes.penalty.clone(), lines, close: true }
 }
 
 /// Too many temporary errors: not about IPv4, so neither 4.4.8 nor a close (A27, A15).
 pub(crate) fn temporary_error(case: &Case<'_>, network: Network) -> Reply {
-    let failed = requirement::failed(case).join(", ");
+    let failed = lacking::unknown(case);
     let lines = fill(case, &case.policy.texts.temporary_error, &failed, network);
     Reply { code: 451, enhanced_code: "4.4.3".into(), lines, close: false }
 }
@@ -52,7 +52,8 @@ fn later(case: &Case<'_>, enhanced_code: &str, lines: Vec<String>) -> Reply {
 
 fn fill(case: &Case<'_>, templates: &[Template], failed: &str, network: Network) -> Vec<String> {
     let client = case.connection.client.to_string();
-    let prefix = network.to_string();
+    // Few lines name the network, and writing it takes as long as the rest of a refusal's text.
+    let prefix = if templates.iter().any(Template::names_prefix) { network.to_string() } else { String::new() };
     let values = TextValues {
         failed: failed.get(..MAX_FAILED).unwrap_or(failed),
         client: &client,

@@ -1,7 +1,7 @@
 //! The requirement, evaluated in three values (P1, P10, P18, A27, A28).
 
 use crate::case::Case;
-use crate::contract::{AuthResult, Check, Stage, Tls};
+use crate::contract::{AuthResult, AuthResults, Check, Tls};
 use crate::policy::{DomainList, Requirement};
 
 /// Whether a requirement is met.
@@ -24,21 +24,38 @@ pub(crate) enum Passes {
 
 /// Evaluates the policy's requirement.
 pub(crate) fn evaluate(case: &Case<'_>, passes: Passes) -> Outcome {
-    node(case, &case.policy.require, passes)
+    node(case, &case.policy.require, passes, false)
 }
 
-fn node(case: &Case<'_>, requirement: &Requirement, passes: Passes) -> Outcome {
-    let child = |child| node(case, child, passes);
+/// Under an odd number of `none` a pass is a fault: there every pass counts, or distrust would let mail in (A30).
+fn node(case: &Case<'_>, requirement: &Requirement, passes: Passes, is_inverted: bool) -> Outcome {
+    let child = |child| node(case, child, passes, is_inverted);
+    let inverted = |child| node(case, child, passes, !is_inverted);
     match requirement {
-        Requirement::Check(check) => self::check(case, *check, passes),
-        Requirement::Domains(list) => domains(case, list, passes),
+        Requirement::Check(check) => self::check(case, *check, passes.counting(is_inverted)),
+        Requirement::Domains(list) => domains(case, list, passes.counting(is_inverted)),
         Requirement::Any(children) => any(children.iter().map(child)),
         Requirement::All(children) => any(children.iter().map(|each| child(each).not())).not(),
-        Requirement::None(children) => any(children.iter().map(child)).not(),
+        Requirement::None(children) => any(children.iter().map(inverted)).not(),
+    }
+}
+
+impl Passes {
+    fn counting(self, all: bool) -> Self {
+        if all { Passes::All } else { self }
     }
 }
 
 impl Outcome {
+    /// As `explain` says it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Met => "met",
+            Outcome::Unmet => "not met",
+            Outcome::Unknown => "not known",
+        }
+    }
+
     fn not(self) -> Self {
         match self {
             Outcome::Met => Outcome::Unmet,
@@ -75,46 +92,45 @@ pub(crate) fn of_result(result: AuthResult) -> Outcome {
     }
 }
 
-fn check(case: &Case<'_>, check: Check, passes: Passes) -> Outcome {
-    let counts = |domain: &str| passes == Passes::All || !case.policy.distrust.contains(domain);
-    let trusted = |outcome, domain: &str| if outcome == Outcome::Met && !counts(domain) { Outcome::Unmet } else { outcome };
-    if check == Check::Tls {
-        return tls(case);
-    }
-    let Some(results) = case.auth_results else { return Outcome::Unknown };
+/// TLS is a matter of the connection, which needs no results.
+const NOTHING: &AuthResults =
+    &AuthResults { spf_mail_from: None, spf_helo: None, dkim: None, dmarc: None, arc: None, iprev: None };
+
+/// One method.
+pub(crate) fn check(case: &Case<'_>, check: Check, passes: Passes) -> Outcome {
+    let Some(results) = case.auth_results.or((check == Check::Tls).then_some(NOTHING)) else { return Outcome::Unknown };
+    // What could not count in the end decides nothing now, a temporary error neither.
+    let of_domain = |result, domain: &str| match of_result(result) {
+        Outcome::Met | Outcome::Unknown if passes == Passes::Trusted && case.policy.distrust.contains(domain) => Outcome::Unmet,
+        outcome => outcome,
+    };
     match check {
+        Check::Tls if matches!(case.connection.tls, Tls::Verified(_)) => Outcome::Met,
+        Check::Tls => Outcome::Unmet,
         Check::Spf => {
-            let mut known = case.spf_results().map(|spf| trusted(of_result(spf.result), &spf.domain)).peekable();
-            if known.peek().is_none() { Outcome::Unknown } else { any(known) }
+            let known = any(case.spf_results().map(|spf| of_domain(spf.result, &spf.domain)));
+            let is_open = case.spf_results().next().is_none()
+                // HELO may still pass for a null sender.
+                || case.is_null_sender() && results.spf_helo.is_none() && !case.is_end_of_data();
+            if known == Outcome::Unmet && is_open { Outcome::Unknown } else { known }
         }
         Check::Dkim => results.dkim.as_ref().map_or(Outcome::Unknown, |signatures| {
-            any(signatures.iter().map(|dkim| match of_result(dkim.result) {
-                Outcome::Met if dkim.testing => Outcome::Unmet,
-                outcome => trusted(outcome, &dkim.domain),
-            }))
+            let counting = signatures.iter().filter(|dkim| !dkim.testing);
+            any(counting.map(|dkim| of_domain(dkim.result, &dkim.domain)))
         }),
-        Check::Dmarc => results.dmarc.as_ref().map_or(Outcome::Unknown, |dmarc| trusted(of_result(dmarc.result), &dmarc.domain)),
+        Check::Dmarc => results.dmarc.as_ref().map_or(Outcome::Unknown, |dmarc| of_domain(dmarc.result, &dmarc.domain)),
         Check::Arc => results.arc.as_ref().map_or(Outcome::Unknown, |arc| match of_result(arc.result) {
-            // Each sealer could have changed the mail before it sealed it again: all have to be trusted.
             Outcome::Met if arc.sealers.is_empty() => Outcome::Unmet,
-            Outcome::Met if !arc.sealers.iter().all(|sealer| case.policy.trusted_sealers.contains(sealer)) => Outcome::Unmet,
+            // Each sealer could have changed the mail before it sealed it again: all have to be trusted.
+            _ if !arc.sealers.iter().all(|sealer| case.policy.trusted_sealers.contains(sealer)) => Outcome::Unmet,
             outcome => outcome,
         }),
         Check::Fcrdns => results.iprev.as_ref().map_or(Outcome::Unknown, |iprev| of_result(iprev.result)),
-        Check::Tls => tls(case),
     }
 }
 
-/// A verified client certificate. Until MAIL, STARTTLS may still come.
-fn tls(case: &Case<'_>) -> Outcome {
-    match case.connection.tls {
-        Tls::Verified(_) => Outcome::Met,
-        Tls::None | Tls::Encrypted if case.connection.stage < Stage::Mail => Outcome::Unknown,
-        Tls::None | Tls::Encrypted => Outcome::Unmet,
-    }
-}
-
-/// Whether an authenticated domain is listed. One that was not authenticated yet may be.
+/// Whether an authenticated domain is listed. One that was not authenticated yet may be; at the end of data, a host without DMARC results
+/// is one that gives none.
 pub(crate) fn domains(case: &Case<'_>, list: &DomainList, passes: Passes) -> Outcome {
     let mut listed = false;
     case.for_each_pass(|domain| {
@@ -123,106 +139,11 @@ pub(crate) fn domains(case: &Case<'_>, list: &DomainList, passes: Passes) -> Out
     if listed {
         return Outcome::Met;
     }
-    let open = [Check::Spf, Check::Dkim].into_iter().any(|each| check(case, each, Passes::All) == Outcome::Unknown);
-    if open { Outcome::Unknown } else { Outcome::Unmet }
-}
-
-/// The checks that stand in the way, with their results: "SPF=none", "DKIM=fail". Made of fixed words only.
-pub(crate) fn failed(case: &Case<'_>) -> Vec<String> {
-    let mut words = Vec::new();
-    describe_unmet(case, &case.policy.require, true, &mut words);
-    words
-}
-
-/// The names of the checks that the requirement asks for: "SPF, DKIM".
-pub(crate) fn names(requirement: &Requirement) -> String {
-    fn collect(requirement: &Requirement, names: &mut Vec<&str>) {
-        let name = match requirement {
-            Requirement::Check(check) => check_name(*check),
-            Requirement::Domains(_) => "DOMAIN",
-            Requirement::Any(children) | Requirement::All(children) | Requirement::None(children) => {
-                return children.iter().for_each(|child| collect(child, names));
-            }
-        };
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let mut names = Vec::new();
-    collect(requirement, &mut names);
-    names.join(", ")
-}
-
-/// Collects the leaves whose outcome is not the one `wanted`.
-fn describe_unmet(case: &Case<'_>, requirement: &Requirement, wanted: bool, words: &mut Vec<String>) {
-    let word = match requirement {
-        Requirement::Any(children) | Requirement::All(children) => {
-            return children.iter().for_each(|child| describe_unmet(case, child, wanted, words));
-        }
-        Requirement::None(children) => {
-            return children.iter().for_each(|child| describe_unmet(case, child, !wanted, words));
-        }
-        Requirement::Check(check) => {
-            if (self::check(case, *check, Passes::All) == Outcome::Met) == wanted {
-                return;
-            }
-            [check_name(*check), "=", check_word(case, *check)].concat()
-        }
-        Requirement::Domains(list) => {
-            if (domains(case, list, Passes::All) == Outcome::Met) == wanted {
-                return;
-            }
-            if wanted { "DOMAIN=not-listed".into() } else { "DOMAIN=listed".into() }
-        }
-    };
-    if !words.contains(&word) {
-        words.push(word);
-    }
-}
-
-fn check_name(check: Check) -> &'static str {
-    match check {
-        Check::Spf => "SPF",
-        Check::Dkim => "DKIM",
-        Check::Dmarc => "DMARC",
-        Check::Arc => "ARC",
-        Check::Fcrdns => "FCrDNS",
-        Check::Tls => "TLS",
-    }
-}
-
-/// The result in a word; "unknown" where the host gave none.
-fn check_word(case: &Case<'_>, check: Check) -> &'static str {
-    const UNKNOWN: &str = "unknown";
-    let results = case.auth_results;
-    match check {
-        Check::Spf => {
-            // Of the two results of a null sender the better one, which is what counts.
-            let results = case.spf_results().map(|spf| spf.result);
-            let best = results.min_by_key(|&result| (result != AuthResult::Pass, result == AuthResult::None));
-            best.map_or(UNKNOWN, AuthResult::as_str)
-        }
-        Check::Dkim => results.and_then(|results| results.dkim.as_ref()).map_or(UNKNOWN, |signatures| {
-            let passes = signatures.iter().find(|dkim| dkim.result == AuthResult::Pass);
-            match (passes, signatures.first()) {
-                (Some(pass), _) if pass.testing && !signatures.iter().any(|d| d.result == AuthResult::Pass && !d.testing) => {
-                    "testing"
-                }
-                (Some(_), _) => "pass",
-                (None, Some(first)) => first.result.as_str(),
-                (None, None) => "none",
-            }
-        }),
-        Check::Dmarc => results.and_then(|results| results.dmarc.as_ref()).map_or(UNKNOWN, |dmarc| dmarc.result.as_str()),
-        Check::Arc => results.and_then(|results| results.arc.as_ref()).map_or(UNKNOWN, |arc| match arc.result {
-            AuthResult::Pass if self::check(case, Check::Arc, Passes::All) != Outcome::Met => "untrusted",
-            result => result.as_str(),
-        }),
-        Check::Fcrdns => results.and_then(|results| results.iprev.as_ref()).map_or(UNKNOWN, |iprev| iprev.result.as_str()),
-        Check::Tls => match case.connection.tls {
-            Tls::None => "none",
-            Tls::Encrypted => "no-certificate",
-            Tls::Verified(_) => "pass",
-        },
+    let is_open = |check| self::check(case, check, passes) == Outcome::Unknown;
+    let has_dmarc = case.auth_results.is_some_and(|results| results.dmarc.is_some());
+    if is_open(Check::Spf) || is_open(Check::Dkim) || (has_dmarc || !case.is_end_of_data()) && is_open(Check::Dmarc) {
+        Outcome::Unknown
+    } else {
+        Outcome::Unmet
     }
 }

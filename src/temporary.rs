@@ -20,14 +20,14 @@ pub(crate) fn take(policy: &TemporaryErrors, network: &mut NetworkRecord, budget
 
 /// When the window means nothing any more.
 pub(crate) fn ends_at(window: Window, now: u64) -> u64 {
-    window.since.min(now) + WINDOW
+    window.since.min(now).saturating_add(WINDOW)
 }
 
 fn taken(window: Option<Window>, most: u32, now: u64) -> Option<Window> {
     // A window that starts in the future was written under a wrong clock: it starts now.
     let open = window.filter(|window| window.since <= now && now - window.since < WINDOW);
     let Window { since, count } = open.unwrap_or(Window { since: now, count: 0 });
-    (count < most).then_some(Window { since, count: count + 1 })
+    (count < most).then(|| Window { since, count: count + 1 })
 }
 
 #[cfg(test)]
@@ -57,6 +57,13 @@ mod tests {
         let mut network = NetworkRecord::default();
         assert!(!take(&POLICY, &mut network, &mut budget, 1000));
         assert_eq!(network.temporary, None);
+    }
+
+    #[test]
+    fn the_largest_count_is_used_up() {
+        let mut network = NetworkRecord { temporary: Some(Window { since: 1000, count: u32::MAX }), ..NetworkRecord::default() };
+        assert!(!take(&POLICY, &mut network, &mut BudgetRecord::default(), 1000));
+        assert_eq!(ends_at(Window { since: u64::MAX, count: 1 }, u64::MAX), u64::MAX);
     }
 
     #[test]

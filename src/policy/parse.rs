@@ -191,12 +191,11 @@ mod tests {
         let checks = |text: &str| checks(&policy(text));
         assert_eq!(checks("{}"), [Check::Spf, Check::Dkim]);
         assert_eq!(checks(r#"{"require": {"all": ["tls", {"none": ["dmarc", "tls"]}]}}"#), [Check::Dmarc, Check::Tls]);
-        assert_eq!(checks(r#"{"require": {"domains": ["a.example"]}}"#), [Check::Spf, Check::Dkim]);
-        assert_eq!(checks(r#"{"require": "tls", "exempt": {"domains": ["a.example"]}}"#), [Check::Spf, Check::Dkim, Check::Tls]);
-        assert_eq!(
-            checks(r#"{"require": "tls", "reputation": {"distrust": ["a.example"]}}"#),
-            [Check::Spf, Check::Dkim, Check::Tls]
-        );
+        let of_domains = [Check::Spf, Check::Dkim, Check::Dmarc];
+        assert_eq!(checks(r#"{"require": {"domains": ["a.example"]}}"#), of_domains);
+        assert_eq!(checks(r#"{"require": "spf", "exempt": {"domains": ["a.example"]}}"#), of_domains);
+        // Distrust takes passes away, and needs none.
+        assert_eq!(checks(r#"{"require": "tls", "reputation": {"distrust": ["a.example"]}}"#), [Check::Tls]);
         assert_eq!(checks(r#"{"require": "tls", "exempt": {"names": ["a.example"]}}"#), [Check::Fcrdns, Check::Tls]);
     }
 
@@ -221,6 +220,7 @@ mod tests {
                 r#""trusted_sealers": ["a.example"], "require": {"any": ["spf", "dkim", "arc"]}"#,
             ),
             (r#""decide_at": "earliest""#, "/decide_at", r#""decide_at": "end-of-data""#),
+            (r#""penalty": {"probe_one_in": 0}"#, "/penalty/probe_one_in", r#""penalty": {"probe_one_in": 1}"#),
             (r#""network": {"prefix": 47}"#, "/network/prefix", r#""network": {"prefix": 48}"#),
             (
                 r#""network": {"overrides": [{"network": "2001:db8::/32", "prefix": 47}]}"#,

@@ -1,7 +1,5 @@
 //! The lines of replies: text with placeholders.
 
-use std::fmt;
-
 use super::Texts;
 
 /// The longest text of a line: 512 octets (RFC 5321 §4.5.3.1.5) less the reply code and its separator (4), the longest enhanced
@@ -108,6 +106,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether it names the client's network.
+    pub fn names_prefix(&self) -> bool {
+        self.parts.contains(&Part::Prefix)
+    }
+
     /// The line with its placeholders filled in.
     pub fn fill(&self, values: &TextValues<'_>) -> String {
         let mut line = String::with_capacity(128);
@@ -123,12 +126,6 @@ impl Template {
         // Every value has its bound, so this cuts nothing; it keeps the promise should a bound be wrong one day.
         line.truncate(MAX_TEXT);
         line
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
     }
 }
 
@@ -182,6 +179,8 @@ mod tests {
     fn fills_placeholders() {
         let template = Template::parse("{failed}: {client} in {prefix}, see {url}", Some(VALUES.url)).expect("valid");
         assert_eq!(template.fill(&VALUES), "SPF=none: 2001:db8::1 in 2001:db8::/64, see https://a.example/");
+        assert!(template.names_prefix());
+        assert!(!Template::parse("prefix: {failed}, {client}", None).expect("valid").names_prefix());
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub(super) fn warnings(policy: &Policy) -> Vec<PolicyWarning> {
             );
             warn("/penalty/first", &message);
         }
+        if policy.penalty.probe_one_in == 0 {
+            warn(
+                "/penalty/probe_one_in",
+                "no probes: a sender that has put things right is noticed only when its penalty is over",
+            );
+        }
         if policy.penalty.maximum > 24 * 3600 {
             let message = format!(
                 "penalties over 1d: a sender that has put things right may be refused for up to {} all the same",
@@ -106,13 +112,13 @@ fn names(requirement: &Requirement, check: Check) -> bool {
     checks.contains(&check)
 }
 
-/// The methods whose results can change a decision of this policy, sorted: those that `require` names; SPF and DKIM where
+/// The methods whose results can change a decision of this policy, sorted: those that `require` names; SPF, DKIM and DMARC where
 /// authenticated domains matter (P11); the reverse name where names are exempt (A29).
 pub fn checks(policy: &Policy) -> Vec<Check> {
     let mut named = Vec::new();
     leaves(&policy.require, &mut named);
-    if !policy.exempt.domains.is_empty() || !policy.distrust.is_empty() {
-        named.extend([Check::Spf, Check::Dkim]);
+    if !policy.exempt.domains.is_empty() {
+        named.extend([Check::Spf, Check::Dkim, Check::Dmarc]);
     }
     if !policy.exempt.names.is_empty() {
         named.push(Check::Fcrdns);
@@ -124,7 +130,7 @@ pub fn checks(policy: &Policy) -> Vec<Check> {
 fn leaves(requirement: &Requirement, checks: &mut Vec<Check>) {
     match requirement {
         Requirement::Check(check) => checks.push(*check),
-        Requirement::Domains(_) => checks.extend([Check::Spf, Check::Dkim]),
+        Requirement::Domains(_) => checks.extend([Check::Spf, Check::Dkim, Check::Dmarc]),
         Requirement::Any(list) | Requirement::All(list) | Requirement::None(list) => {
             list.iter().for_each(|requirement| leaves(requirement, checks));
         }

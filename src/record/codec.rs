@@ -1,7 +1,8 @@
 //! How records are written: one octet for the format, one for the kind, then parts.
 //!
-//! A part is a tag, a length and as many octets. A reader passes over tags that it does not know, so a later version can add parts
-//! while older hosts share the store. Numbers are little-endian.
+//! A part is a tag, a length and as many octets. A reader passes over tags that it does not know, so that an older host can share the
+//! store with newer ones while they are upgraded; the records that it writes meanwhile lack what it does not know. Numbers are
+//! little-endian.
 
 use super::{AddressRecord, BudgetRecord, NetworkRecord, PenaltyRecord, Record, Window};
 use crate::evidence::Evidence;

@@ -27,7 +27,7 @@ impl NetworkRecord {
     /// capability, which is slow to learn, as much as ten.
     pub(crate) fn update(&self, network: Network, policy: &Penalty, now: u64) -> RecordUpdate {
         let ends = [
-            now + u64::from(self.evidence.lifetime(now, policy.half_life)),
+            now.saturating_add(self.evidence.lifetime(now, policy.half_life).into()),
             self.penalty.map_or(0, |penalty| penalty::forgotten_at(policy, penalty, now)),
             penalty::capability_forgotten_at(self, now),
             self.temporary.map_or(0, |window| temporary::ends_at(window, now)),

@@ -1,0 +1,144 @@
+//! What a message lacks, in words of a fixed list, for the replies (P14).
+
+use crate::case::Case;
+use crate::contract::{AuthResult, Check, Tls};
+use crate::policy::Requirement;
+use crate::requirement::{self, Outcome, Passes};
+
+/// The checks that stand in the way, with their results: "SPF=none", "DKIM=fail". Made of fixed words only.
+pub(crate) fn failed(case: &Case<'_>) -> Vec<String> {
+    let mut words = Vec::new();
+    collect(case, &case.policy.require, true, |outcome, should_be_met| (outcome == Outcome::Met) != should_be_met, &mut words);
+    words
+}
+
+/// The checks that are not known, of the requirement and of what could have exempted the message: "SPF=temperror".
+pub(crate) fn unknown(case: &Case<'_>) -> String {
+    let mut words = Vec::new();
+    collect(case, &case.policy.require, true, |outcome, _| outcome == Outcome::Unknown, &mut words);
+    let exempt = &case.policy.exempt;
+    let exempting = [
+        (Check::Fcrdns, !exempt.names.is_empty()),
+        (Check::Spf, !exempt.domains.is_empty()),
+        (Check::Dkim, !exempt.domains.is_empty()),
+    ];
+    for (check, _) in exempting.into_iter().filter(|(_, asked)| *asked) {
+        if requirement::check(case, check, Passes::All) == Outcome::Unknown {
+            add(&mut words, word(case, check));
+        }
+    }
+    if words.is_empty() { "authentication".into() } else { words.join(", ") }
+}
+
+/// The names of the checks that the requirement asks for: "SPF, DKIM".
+pub(crate) fn names(requirement: &Requirement) -> String {
+    fn name_all(requirement: &Requirement, names: &mut Vec<&str>) {
+        let name = match requirement {
+            Requirement::Check(check) => check_name(*check),
+            Requirement::Domains(_) => "DOMAIN",
+            Requirement::Any(children) | Requirement::All(children) | Requirement::None(children) => {
+                return children.iter().for_each(|child| name_all(child, names));
+            }
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut names = Vec::new();
+    name_all(requirement, &mut names);
+    names.join(", ")
+}
+
+/// Walks over the leaves. What `picks` says of a leaf's outcome, and of whether it should be met, decides whether it is named.
+fn collect(
+    case: &Case<'_>,
+    requirement: &Requirement,
+    should_be_met: bool,
+    picks: fn(Outcome, bool) -> bool,
+    words: &mut Vec<String>,
+) {
+    let word = match requirement {
+        Requirement::Any(children) | Requirement::All(children) => {
+            return children.iter().for_each(|child| collect(case, child, should_be_met, picks, words));
+        }
+        Requirement::None(children) => {
+            return children.iter().for_each(|child| collect(case, child, !should_be_met, picks, words));
+        }
+        Requirement::Check(check) => {
+            if !picks(requirement::check(case, *check, Passes::All), should_be_met) {
+                return;
+            }
+            word(case, *check)
+        }
+        Requirement::Domains(list) => {
+            let outcome = requirement::domains(case, list, Passes::All);
+            if !picks(outcome, should_be_met) {
+                return;
+            }
+            let word = match outcome {
+                Outcome::Met => "DOMAIN=listed",
+                Outcome::Unmet => "DOMAIN=not-listed",
+                Outcome::Unknown => "DOMAIN=unknown",
+            };
+            word.into()
+        }
+    };
+    add(words, word);
+}
+
+fn add(words: &mut Vec<String>, word: String) {
+    if !words.contains(&word) {
+        words.push(word);
+    }
+}
+
+fn word(case: &Case<'_>, check: Check) -> String {
+    [check_name(check), "=", check_word(case, check)].concat()
+}
+
+fn check_name(check: Check) -> &'static str {
+    match check {
+        Check::Spf => "SPF",
+        Check::Dkim => "DKIM",
+        Check::Dmarc => "DMARC",
+        Check::Arc => "ARC",
+        Check::Fcrdns => "FCrDNS",
+        Check::Tls => "TLS",
+    }
+}
+
+/// The result in a word; "unknown" where the host gave none.
+fn check_word(case: &Case<'_>, check: Check) -> &'static str {
+    const UNKNOWN: &str = "unknown";
+    let results = case.auth_results;
+    match check {
+        Check::Spf => {
+            // Of the two results of a null sender the better one, which is what counts.
+            let results = case.spf_results().map(|spf| spf.result);
+            let best = results.min_by_key(|&result| (result != AuthResult::Pass, result == AuthResult::None));
+            best.map_or(UNKNOWN, AuthResult::as_str)
+        }
+        Check::Dkim => results.and_then(|results| results.dkim.as_ref()).map_or(UNKNOWN, |signatures| {
+            let passes = signatures.iter().find(|dkim| dkim.result == AuthResult::Pass);
+            match (passes, signatures.first()) {
+                (Some(pass), _) if pass.testing && !signatures.iter().any(|d| d.result == AuthResult::Pass && !d.testing) => {
+                    "testing"
+                }
+                (Some(_), _) => "pass",
+                (None, Some(first)) => first.result.as_str(),
+                (None, None) => "none",
+            }
+        }),
+        Check::Dmarc => results.and_then(|results| results.dmarc.as_ref()).map_or(UNKNOWN, |dmarc| dmarc.result.as_str()),
+        Check::Arc => results.and_then(|results| results.arc.as_ref()).map_or(UNKNOWN, |arc| match arc.result {
+            AuthResult::Pass if requirement::check(case, Check::Arc, Passes::All) != Outcome::Met => "untrusted",
+            result => result.as_str(),
+        }),
+        Check::Fcrdns => results.and_then(|results| results.iprev.as_ref()).map_or(UNKNOWN, |iprev| iprev.result.as_str()),
+        Check::Tls => match case.connection.tls {
+            Tls::None => "none",
+            Tls::Encrypted => "no-certificate",
+            Tls::Verified(_) => "pass",
+        },
+    }
+}
