@@ -4,7 +4,7 @@ use crate::address::{Address, AddressError};
 use crate::case::Case;
 use crate::contract::{
     AuthResults, CONTRACT_VERSION, Connection, Decision, Description, Envelope, KEYWORD, Key, Message, PolicyError,
-    PolicyWarning, Reason, Stage, StoredRecord, Summary, Verdict,
+    PolicyWarning, StoredRecord, Summary,
 };
 use crate::explain::Trail;
 use crate::hash::HashKey;
@@ -91,21 +91,9 @@ impl Module {
             }
             None => {
                 trail.say(|| "no policy is configured".into());
-                without_policy(connection.stage)
+                Decision::without_policy(connection.stage)
             }
         }
-    }
-}
-
-fn without_policy(stage: Stage) -> Decision {
-    Decision {
-        verdict: if stage == Stage::EndOfData { Verdict::Accept } else { Verdict::Continue },
-        reason: Reason::NoPolicy,
-        would: None,
-        authenticated_domains: Vec::new(),
-        linked: None,
-        notes: Vec::new(),
-        records: Vec::new(),
     }
 }
 

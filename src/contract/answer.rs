@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::input::Key;
+use super::input::{Key, Stage};
 
 /// A record that the host should store, by compare-and-set against the value it passed in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -196,4 +196,19 @@ pub struct Decision {
     pub notes: Vec<Note>,
     /// Records to store, off the reply's path.
     pub records: Vec<RecordUpdate>,
+}
+
+impl Decision {
+    /// What stands in for a decision where there is no policy: the mail passes.
+    pub fn without_policy(stage: Stage) -> Self {
+        Decision {
+            verdict: if stage == Stage::EndOfData { Verdict::Accept } else { Verdict::Continue },
+            reason: Reason::NoPolicy,
+            would: None,
+            authenticated_domains: Vec::new(),
+            linked: None,
+            notes: Vec::new(),
+            records: Vec::new(),
+        }
+    }
 }

@@ -3,17 +3,12 @@
 use std::process::Command;
 
 use crate::place::Place;
-use crate::{Failure, component, toolchain};
+use crate::{Failure, component, test};
 
 /// Builds everything and becomes the demo program.
 pub(crate) fn run(place: &Place, what: &str, arguments: &[String]) -> Result<(), Failure> {
     component::build(place)?;
-    toolchain::run(toolchain::cargo(place, "build")?.args([
-        "--package",
-        "smtp-fallback-smtpd",
-        "--package",
-        "smtp-fallback-demo",
-    ]))?;
+    test::build(place)?;
     let mut demo = Command::new(place.program("smtp-fallback-demo"));
     demo.arg(what).arg("--smtpd").arg(place.program("smtp-fallback-smtpd")).arg("--component").arg(place.component());
     become_it(demo.args(arguments))
@@ -29,5 +24,5 @@ fn become_it(command: &mut Command) -> Result<(), Failure> {
 
 #[cfg(not(unix))]
 fn become_it(command: &mut Command) -> Result<(), Failure> {
-    toolchain::run(command)
+    crate::toolchain::run(command)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
-    AuthResults, Connection, Decision, Description, Envelope, Key, Message, Note, Reason, Stage, StoredRecord, Summary, Verdict,
+    AuthResults, Connection, Decision, Description, Envelope, Key, Message, Note, Stage, StoredRecord, Summary, Verdict,
 };
 use wasmtime::Store;
 
@@ -287,17 +287,5 @@ impl std::fmt::Debug for Pool {
 /// What stands in for a decision that the component did not make: the policy only asks for another route, so without it mail is
 /// accepted.
 fn without_policy(stage: Stage) -> Decision {
-    let verdict = match stage {
-        Stage::EndOfData => Verdict::Accept,
-        Stage::Greeting | Stage::Ehlo | Stage::Mail | Stage::Rcpt | Stage::Data => Verdict::Continue,
-    };
-    Decision {
-        verdict,
-        reason: Reason::NoPolicy,
-        would: None,
-        authenticated_domains: Vec::new(),
-        linked: None,
-        notes: vec![Note::Other("policy-failed".to_owned())],
-        records: Vec::new(),
-    }
+    Decision { notes: vec![Note::Other("policy-failed".to_owned())], ..Decision::without_policy(stage) }
 }

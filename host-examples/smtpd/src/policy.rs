@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smtp_fallback_policy::contract::{
-    AuthResults, Connection, Decision, Envelope, Key, Message, Reason, RecordUpdate, Stage, StoredRecord, Verdict,
-};
+use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, Message, RecordUpdate, StoredRecord};
 use smtp_fallback_store::Store;
 use tokio::time::timeout;
 
@@ -76,7 +74,7 @@ impl Policy {
     /// `client` and `id` (of the message, at the end of data) are for the log.
     pub async fn ask(&self, client: IpAddr, id: Option<&str>, mut question: Question) -> (Decision, Option<Pending>) {
         let Some(decider) = &self.decider else {
-            let decision = no_policy(question.connection.stage);
+            let decision = Decision::without_policy(question.connection.stage);
             log::decision(client, id, &question, &decision);
             return (decision, None);
         };
@@ -135,23 +133,11 @@ fn decide(decider: &dyn Decider, question: &Question) -> Decision {
     decider.decide(connection, envelope.as_ref(), message.as_ref(), results.as_ref())
 }
 
-fn no_policy(stage: Stage) -> Decision {
-    Decision {
-        verdict: if stage == Stage::EndOfData { Verdict::Accept } else { Verdict::Continue },
-        reason: Reason::NoPolicy,
-        would: None,
-        authenticated_domains: Vec::new(),
-        linked: None,
-        notes: Vec::new(),
-        records: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use smtp_fallback_policy::address::Address;
-    use smtp_fallback_policy::contract::{KeyKind, Listener, Tls};
+    use smtp_fallback_policy::contract::{KeyKind, Listener, Reason, Stage, Tls, Verdict};
     use smtp_fallback_store::{BoxFuture, MemoryStore, StoreError, Swap};
 
     const CLIENT: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
@@ -180,7 +166,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn decision(verdict: Verdict) -> Decision {
-        Decision { verdict, reason: Reason::Undecided, ..no_policy(Stage::Mail) }
+        Decision { verdict, reason: Reason::Undecided, ..Decision::without_policy(Stage::Mail) }
     }
 
     pub(crate) fn key(bits: u128) -> Key {
