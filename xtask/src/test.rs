@@ -11,7 +11,10 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     steps.step("build the tests", || build(place))?;
     steps.step("test", || {
         let mut cargo = toolchain::cargo(place, "test")?;
-        toolchain::run(cargo.arg("--workspace").args(arguments).env("SMTP_FALLBACK_COMPONENT", place.component()))
+        if !names_packages(arguments) {
+            cargo.arg("--workspace");
+        }
+        toolchain::run(cargo.args(arguments).env("SMTP_FALLBACK_COMPONENT", place.component()))
     })
 }
 
@@ -19,4 +22,22 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
 /// would choose other features of what they depend on, and compile wasmtime once more.
 pub(crate) fn build(place: &Place) -> Result<(), Failure> {
     toolchain::run(toolchain::cargo(place, "test")?.args(["--workspace", "--no-run"]))
+}
+
+/// Whether the arguments to cargo choose packages: `--workspace` would override them.
+fn names_packages(arguments: &[String]) -> bool {
+    let of_cargo = arguments.iter().take_while(|argument| *argument != "--");
+    of_cargo.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn packages_are_those_of_cargo_and_not_of_the_tests() {
+        let names = |arguments: &[&str]| super::names_packages(&arguments.iter().map(|&each| each.into()).collect::<Vec<_>>());
+        assert!(names(&["-p", "xtask"]));
+        assert!(names(&["--lib", "--package=xtask"]));
+        assert!(!names(&["--lib", "name", "--", "-p"]));
+        assert!(!names(&[]));
+    }
 }

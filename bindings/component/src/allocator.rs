@@ -51,6 +51,9 @@ fn class_of(layout: Layout) -> usize {
 // the same.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() > PAGE {
+            return null_mut(); // Blocks are aligned to a page at most.
+        }
         let class = class_of(layout);
         // SAFETY: one thread, and no call in here comes back to the allocator.
         let state = unsafe { &mut *self.0.get() };

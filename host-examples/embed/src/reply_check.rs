@@ -36,6 +36,9 @@ pub enum ReplyError {
         /// The stage.
         stage: Stage,
     },
+    /// 456 is for one message, and does not end the session (P19).
+    #[error("456 with the connection closed")]
+    Closing,
     /// The enhanced status code is not of the form 4.4.8 (RFC 3463 §2), or its class is not that of the code.
     #[error("enhanced code {enhanced_code:?}; expected a form such as {}.4.8", code / 100)]
     EnhancedCode {
@@ -88,6 +91,9 @@ pub fn check_reply(reply: &Reply, reason: Reason, connection: &Connection) -> Re
     }
     if !close && (code == 421 || stage == Stage::Greeting) {
         return Err(ReplyError::NotClosing { code, stage });
+    }
+    if *close && code == 456 {
+        return Err(ReplyError::Closing);
     }
     if !is_enhanced_code(enhanced_code, code / 100) {
         return Err(ReplyError::EnhancedCode { code, enhanced_code: enhanced_code.chars().take(20).collect() });

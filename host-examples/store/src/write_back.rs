@@ -1,5 +1,6 @@
 //! Writing the records of a decision back, though other decisions do the same at the same time.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ pub struct WriteBack {
 /// `seen` are the records that were passed to `decide`, `updates` those of its answer, at most one for each key (of several, the
 /// first is stored and the others are dropped), `now` the time that `decide` was given, in seconds since 1970.
 ///
-/// When a record has changed meanwhile, the records are read again, and `again` is to decide anew with them; of its answer only the
-/// update for that key is taken. Without one for it there is nothing more to store. `again` does not see this decision's own updates that are
-/// already stored, but what they replaced: otherwise it would count its mail twice.
+/// When a record has changed meanwhile, the records that are not written yet are read again, and `again` is to decide anew with them;
+/// its updates take the place of all that are not written yet, since each was made of records that may be old by now. What it gives no
+/// update for needs none. `again` does not see this decision's own updates that are already stored, but what they replaced:
+/// otherwise it would count its mail twice.
 ///
 /// Between two tries it sleeps for a random time, 1 ms up to 8 ms more with each try, so that those who collided drift apart: at most
 /// 1 s for one record. Needs a tokio runtime with its timer on. Use it off the reply's path.
@@ -41,19 +43,28 @@ pub async fn write_back(
     let mut done = WriteBack::default();
     // As the decision is to see them: what is stored under the keys, without this decision's own updates.
     let mut view = seen.to_vec();
-    // The keys to read again: all but those that are already written.
+    // The keys that are not written yet.
     let mut open: Vec<Key> = seen.iter().map(|record| record.key).chain(updates.iter().map(|update| update.key)).collect();
     open.sort_unstable();
     open.dedup();
-    for update in updates {
+    let mut updates = VecDeque::from(updates);
+    let mut tried = 0;
+    // Bounded: each turn either takes a key off `open`, which never grows, or an update off the queue, or is one of the 16 tries.
+    while let Some(update) = updates.front() {
         let key = update.key;
         let Ok(position) = open.binary_search(&key) else {
+            updates.pop_front();
             done.dropped += 1;
             continue;
         };
-        match write_one(store, &mut view, &open, update, now, &mut again).await {
+        tried += 1;
+        match write_one(store, &mut view, &open, update, tried, now).await {
             Ok(Outcome::Stored) => done.stored += 1,
-            Ok(Outcome::Unneeded) => {}
+            Ok(Outcome::Conflict) => {
+                updates = again(&view).into();
+                updates.retain(|update| open.binary_search(&update.key).is_ok());
+                continue;
+            }
             Ok(Outcome::OutOfTries) => {
                 done.dropped += 1;
                 tracing::warn!(?key, tries = TRIES, "record dropped: others changed it at every try");
@@ -63,14 +74,17 @@ pub async fn write_back(
                 tracing::warn!(?key, %error, "record dropped");
             }
         }
+        updates.pop_front();
         open.remove(position);
+        tried = 0;
     }
     done
 }
 
 enum Outcome {
     Stored,
-    Unneeded,
+    /// Another was faster; the view is fresh again.
+    Conflict,
     OutOfTries,
 }
 
@@ -78,30 +92,23 @@ async fn write_one(
     store: &dyn Store,
     view: &mut Vec<StoredRecord>,
     open: &[Key],
-    mut update: RecordUpdate,
+    update: &RecordUpdate,
+    tried: u32,
     now: u64,
-    again: &mut impl FnMut(&[StoredRecord]) -> Vec<RecordUpdate>,
 ) -> Result<Outcome, StoreError> {
-    let key = update.key;
-    for tried in 1..=TRIES {
-        let expected = view.iter().find(|record| record.key == key).map(|record| record.value.as_slice());
-        if store.compare_and_set(expected, &update, now).await? == Swap::Stored {
-            return Ok(Outcome::Stored);
-        }
-        if tried == TRIES {
-            break; // Without a pause that nothing follows.
-        }
-        // The pause comes before the reading, so that little time passes between reading and writing.
-        tokio::time::sleep(pause(tried)).await;
-        let fresh = store.get_many(open, now).await?;
-        view.retain(|record| open.binary_search(&record.key).is_err());
-        view.extend(fresh);
-        match again(view).into_iter().find(|update| update.key == key) {
-            Some(newer) => update = newer,
-            None => return Ok(Outcome::Unneeded),
-        }
+    let expected = view.iter().find(|record| record.key == update.key).map(|record| record.value.as_slice());
+    if store.compare_and_set(expected, update, now).await? == Swap::Stored {
+        return Ok(Outcome::Stored);
     }
-    Ok(Outcome::OutOfTries)
+    if tried >= TRIES {
+        return Ok(Outcome::OutOfTries); // Without a pause that nothing follows.
+    }
+    // The pause comes before the reading, so that little time passes between reading and writing.
+    tokio::time::sleep(pause(tried)).await;
+    let fresh = store.get_many(open, now).await?;
+    view.retain(|record| open.binary_search(&record.key).is_err());
+    view.extend(fresh);
+    Ok(Outcome::Conflict)
 }
 
 /// 1 ms to 8 ms after the first try, 1 ms to 16 ms after the second, and so on. Each `RandomState` has another seed: random enough

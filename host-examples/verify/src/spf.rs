@@ -47,16 +47,20 @@ impl Check<'_> {
             match auth_result(self.authenticator.check_host(parameters).await.result()) {
                 result @ (AuthResult::None | AuthResult::Temperror | AuthResult::Permerror) => result,
                 // RFC 7208 §4.5: whoever publishes two records has none that counts. mail-auth takes the first of them.
-                _ if self.spf_records(&domain).await > 1 => AuthResult::Permerror,
-                result => result,
+                result => match self.spf_records(&domain).await {
+                    Some(0 | 1) => result,
+                    Some(_) => AuthResult::Permerror,
+                    None => AuthResult::Temperror,
+                },
             }
         };
         let result = timeout_at(self.deadline, check).await.unwrap_or(AuthResult::Temperror);
         Spf { result, domain }
     }
 
-    /// How many SPF records the domain publishes. The resolver has just been asked, so that its cache answers.
-    async fn spf_records(&self, domain: &str) -> usize {
+    /// How many SPF records the domain publishes; `None` where they cannot be looked up. The resolver has just been asked, so that its
+    /// cache answers.
+    async fn spf_records(&self, domain: &str) -> Option<usize> {
         let is_spf = |record: &&Record| match &record.data {
             RData::TXT(text) => {
                 let text = text.txt_data.concat().to_ascii_lowercase();
@@ -64,8 +68,9 @@ impl Check<'_> {
             }
             _ => false,
         };
-        let Ok(name) = Name::from_str_relaxed(domain.to_fqdn()) else { return 0 };
-        self.authenticator.resolver().txt_lookup(name).await.map_or(0, |lookup| lookup.answers().iter().filter(is_spf).count())
+        let name = Name::from_str_relaxed(domain.to_fqdn()).ok()?;
+        let lookup = self.authenticator.resolver().txt_lookup(name).await.ok()?;
+        Some(lookup.answers().iter().filter(is_spf).count())
     }
 }
 

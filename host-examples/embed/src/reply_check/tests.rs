@@ -25,7 +25,7 @@ fn connection(stage: Stage) -> Connection {
 
 fn reply(code: u16) -> Reply {
     let class = code / 100;
-    Reply { code, enhanced_code: format!("{class}.4.8"), lines: vec!["Try IPv4".to_owned()], close: true }
+    Reply { code, enhanced_code: format!("{class}.4.8"), lines: vec!["Try IPv4".to_owned()], close: code != 456 }
 }
 
 /// At the end of data, from an IPv6 client that did not issue the verb.
@@ -95,6 +95,10 @@ fn the_connection_closes_where_the_reply_says_so() {
         assert_eq!(open(stage, 421), Err(ReplyError::NotClosing { code: 421, stage }));
     }
     assert_eq!(open(Stage::EndOfData, 451), Ok(()));
+    let acknowledged = Connection { acknowledged: true, ..connection(Stage::EndOfData) };
+    let closing = Reply { close: true, ..reply(456) };
+    assert_eq!(check_reply(&closing, Reason::Unauthenticated, &acknowledged), Err(ReplyError::Closing));
+    assert_eq!(check_reply(&Reply { close: false, ..closing }, Reason::Unauthenticated, &acknowledged), Ok(()));
 }
 
 #[test]
