@@ -70,9 +70,11 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
             }
         }
     }
-    println!("Stopping; the Maildir goes too.");
-    server.stop().await?;
-    Ok(())
+    println!("Stopping, when the sessions have ended or 30 s are over; Ctrl-C again stops at once. The Maildir goes too.");
+    tokio::select! {
+        stopped = server.stop() => stopped.map(drop).map_err(Error::from),
+        () = stop.wait() => Ok(()),
+    }
 }
 
 async fn play(arguments: Arguments) -> Result<(), Error> {

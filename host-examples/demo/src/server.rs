@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,8 @@ use crate::zone::RECEIVING_DOMAIN;
 
 /// How long smtpd may take until it listens: it compiles the component first.
 const START: Duration = Duration::from_secs(60);
-/// How long it may take to end when it is asked to.
-const END: Duration = Duration::from_secs(15);
+/// How long it may take to end when it is asked to: its sessions have 32 s.
+const END: Duration = Duration::from_secs(40);
 /// How many lines of its log are kept.
 const LOG_LINES: usize = 10_000;
 
@@ -120,6 +121,8 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // A Ctrl-C at the terminal is for this process alone, which then ends smtpd: twice would cut its sessions off.
+            .process_group(0)
             .spawn()
             .map_err(|error| ServerError::File { path: program, error, advice: "it has to be a program that can be run" })?;
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -187,7 +190,11 @@ impl Server {
             return Ok(status);
         }
         let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().map_err(ServerError::Process)?;
+        // The shell has `kill` built in: a small system has no program of that name.
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().map_err(ServerError::Process)?;
+        if !sent.success() {
+            return Err(ServerError::Process(io::Error::other(format!("SIGTERM could not be sent ({sent})"))));
+        }
         self.ended(Instant::now() + END).await?.ok_or(ServerError::NotEnding)
     }
 
@@ -316,6 +323,9 @@ mod tests {
             assert!(log.contains(part), "{part}: {log}");
         }
         assert_eq!(server.delivered(), 0);
+        // It leads a process group of its own.
+        let group = Command::new("sh").args(["-c", "kill -s 0 -- \"-$0\"", &server.pid().to_string()]).status().unwrap();
+        assert!(group.success());
         let kept = server.maildir().parent().unwrap().to_owned();
         assert!(kept.exists());
         assert_eq!(server.stop().await.unwrap().code(), Some(7));

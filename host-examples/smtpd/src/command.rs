@@ -76,6 +76,10 @@ impl Command {
             "EXPN" | "STARTTLS" | "AUTH" | "BDAT" | "ETRN" | "TURN" | "SEND" | "SOML" | "SAML" => {
                 Err(Reply::new(502, "5.5.1", "command not implemented"))
             }
+            // A web client that was led here: the lines that follow are a third party's.
+            "GET" | "HEAD" | "POST" | "PUT" | "CONNECT" | "OPTIONS" if !argument.is_empty() => {
+                Err(Reply::new(421, "4.7.0", "this is no HTTP server; closing").and_close())
+            }
             _ => Err(Reply::new(500, "5.5.1", "command not recognised")),
         }
     }
@@ -192,12 +196,22 @@ mod tests {
     #[test]
     fn refuses_what_is_no_command() {
         assert_eq!(refused(""), code(500, "5.5.1"));
-        assert_eq!(refused("GET / HTTP/1.1"), code(500, "5.5.1"));
+        assert_eq!(refused("BREW / HTTP/1.1"), code(500, "5.5.1"));
+        assert_eq!(refused("GETTING / HTTP/1.1"), code(500, "5.5.1"));
+        assert_eq!(refused("GET"), code(500, "5.5.1"));
         assert_eq!(refused("DATA now"), code(501, "5.5.4"));
         assert_eq!(refused("QUIT please"), code(501, "5.5.4"));
         assert_eq!(refused("AUTH PLAIN"), code(502, "5.5.1"));
         assert_eq!(refused("NOOP\x1b[2J"), code(500, "5.5.2"));
         assert_eq!(refused("NOOP é"), code(500, "5.5.2"));
+    }
+
+    #[test]
+    fn http_ends_the_session() {
+        for line in ["GET / HTTP/1.1", "HEAD /", "POST /mail HTTP/1.1", "PUT /", "CONNECT mx.example:25 HTTP/1.1", "OPTIONS *"] {
+            assert_eq!(refused(line), code(421, "4.7.0"), "{line}");
+            assert!(Command::parse(line.as_bytes()).expect_err(line).close, "{line}");
+        }
     }
 
     #[test]

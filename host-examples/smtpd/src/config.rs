@@ -16,8 +16,8 @@ use smtp_fallback_policy::contract::Listener as Kind;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// This host's name: in the greeting, in Received fields, in file names. A domain name.
-    #[serde(deserialize_with = "value::domain")]
+    /// This host's name: in the greeting, in Received fields, in file names. A domain name of up to 253 octets.
+    #[serde(deserialize_with = "value::host_name")]
     pub host_name: String,
     /// The domains whose mail is taken, in lower case; at least one.
     #[serde(deserialize_with = "value::domains")]
@@ -114,7 +114,7 @@ pub struct PolicyLimits {
     /// The memory of one instance. 1 MiB to 1 GiB.
     #[serde(deserialize_with = "value::instance_memory")]
     pub memory: usize,
-    /// Records that are kept in memory, about 300 octets each.
+    /// Records that are kept in memory, about 400 octets each.
     #[serde(deserialize_with = "value::at_least_one")]
     pub records: usize,
 }
@@ -320,6 +320,7 @@ records = 1000
             (SMALL.replace("[\"Demo.example\"]", "[]"), &["line 3", "at least one"]),
             (SMALL.replace("\"Demo.example\"", "\"de mo\""), &["line 3", "de mo", "demo.example"]),
             (SMALL.replace("mx.demo.example", "mx\\r\\n.example"), &["line 2"]),
+            (SMALL.replace("mx.demo.example", &format!("{}mx", "a.".repeat(126))), &["line 2", "254 octets", "253"]),
             (SMALL.replace("maildir", "mailbox"), &["line 4", "unknown field `mailbox`"]),
             (SMALL.replace("maildir = \"mail\"\n", ""), &["missing field `maildir`"]),
             (SMALL.replace("maildir =", "log = \"a=b=c\"\nmaildir ="), &["line 4", "info"]),

@@ -39,6 +39,8 @@ pub enum PolicyError {
     Unreadable(PathBuf, io::Error),
     /// The policy has errors.
     Invalid(PathBuf, ConfigureError),
+    /// Its mode cannot be replaced, though that was asked for.
+    NoObserve(PathBuf),
     /// The system gives no random numbers.
     NoSecret(getrandom::Error),
 }
@@ -63,6 +65,11 @@ impl fmt::Display for PolicyError {
                 errors.iter().try_for_each(|error| write!(f, "\n  {error}"))
             }
             PolicyError::Invalid(path, error) => write!(f, "the policy {}: {error}", path.display()),
+            PolicyError::NoObserve(path) => write!(
+                f,
+                "the policy {}: --observe cannot replace its mode, since it is no JSON object; set its mode to observe by hand",
+                path.display()
+            ),
             PolicyError::NoSecret(error) => write!(f, "the system gives no random numbers for the policy's secret: {error}"),
         }
     }
@@ -110,7 +117,9 @@ pub fn policy(config: &Config, observe: bool) -> Result<LoadedPolicy, PolicyErro
     getrandom::fill(&mut secret).map_err(PolicyError::NoSecret)?;
     let invalid = |error| PolicyError::Invalid(config.policy.clone(), error);
     let (pool, mut summary) = Pool::configure(&component, &text, &secret).map_err(invalid)?;
-    if observe && let Some(text) = observing(&text) {
+    if observe {
+        // A mode that stays as it was would refuse mail against the command line.
+        let text = observing(&text).ok_or_else(|| PolicyError::NoObserve(config.policy.clone()))?;
         summary = pool.reconfigure(&text).map_err(invalid)?;
     }
     let Summary { mode, warnings, .. } = summary;
@@ -135,7 +144,7 @@ pub fn service(config: &Config, policy: Option<Arc<Pool>>) -> Result<Service, St
     })
 }
 
-/// Whether [`service`] could succeed, without making anything.
+/// Whether [`service`] could succeed. Leaves nothing.
 pub fn check_service(config: &Config) -> Result<(), StartError> {
     Maildir::check(&config.maildir).map_err(|error| StartError::Maildir(config.maildir.clone(), error))?;
     verifier(config)?;
@@ -151,7 +160,7 @@ fn verifier(config: &Config) -> Result<Verifier, VerifierError> {
     })
 }
 
-/// The policy with its mode set to observe. The text was accepted before, so it is an object.
+/// The policy with its mode set to observe; nothing where the text is no JSON object.
 fn observing(text: &str) -> Option<String> {
     let mut policy: serde_json::Value = serde_json::from_str(text).ok()?;
     policy.as_object_mut()?.insert("mode".to_owned(), "observe".into());

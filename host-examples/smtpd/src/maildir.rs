@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The longest file name that common file systems take, in octets.
+const NAME_MAX: usize = 255;
+/// What a Maildir has in it.
+const FOLDERS: [&str; 3] = ["tmp", "new", "cur"];
+
 /// A Maildir that messages are put into.
 #[derive(Debug)]
 pub struct Maildir {
@@ -17,33 +22,51 @@ pub struct Maildir {
 }
 
 impl Maildir {
-    /// The Maildir at `path`, with its folders; those that are missing are made, for this user only.
+    /// The Maildir at `path`, with its folders; those that are missing are made, for this user only. Once this returns, they outlive a
+    /// power failure.
     pub fn open(path: &Path, host_name: &str) -> io::Result<Maildir> {
-        for folder in ["tmp", "new", "cur"] {
+        let changing = up_to_existing(path)?;
+        for folder in FOLDERS {
             DirBuilder::new().recursive(true).mode(0o700).create(path.join(folder))?;
+        }
+        for folder in changing {
+            File::open(folder)?.sync_all()?;
         }
         // The two characters that mean something in a path or in a Maildir name, as qmail writes them.
         let host = host_name.replace('/', "\\057").replace(':', "\\072");
         Ok(Maildir { path: path.to_owned(), host, delivered: AtomicU64::new(0) })
     }
 
-    /// Whether [`Maildir::open`] could succeed, without making anything.
+    /// Whether [`Maildir::open`] and [`Maildir::deliver`] could succeed. Tries to write, by an empty folder that is removed at once, and
+    /// leaves nothing.
     pub fn check(path: &Path) -> io::Result<()> {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let nearest = if path.exists() { path } else { parent };
-        let kind = fs::metadata(nearest)?;
-        if kind.is_dir() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotADirectory, "not a folder")) }
+        for folder in FOLDERS {
+            let changing = up_to_existing(&path.join(folder))?;
+            let nearest = changing.last().expect("it has the folder itself at least");
+            // It is synced, which takes the right to read.
+            File::open(nearest)?;
+            // Those who read a Maildir pass over names with a dot in front.
+            let trial = nearest.join(format!(".smtp-fallback-check-{}", std::process::id()));
+            DirBuilder::new().mode(0o700).create(&trial)?;
+            fs::remove_dir(&trial)?;
+        }
+        Ok(())
     }
 
     /// Puts a message, given in parts, into `new`, and returns its file name. Once this returns, the message outlives a power failure: the
     /// file is written under `tmp`, synced, renamed, and the folder is synced. After an error nothing is left.
     ///
-    /// `id` is part of the name: ASCII letters and digits. Blocks; not for an async thread.
+    /// `id` is part of the name: up to 100 ASCII letters and digits. A host's name that makes the file name too long is cut. Blocks; not
+    /// for an async thread.
     pub fn deliver(&self, id: &str, parts: &[&[u8]]) -> io::Result<String> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.delivered.fetch_add(1, Ordering::Relaxed);
         let (seconds, micros, process) = (time.as_secs(), time.subsec_micros(), std::process::id());
-        let name = format!("{seconds}.M{micros}P{process}Q{count}R{id}.{}", self.host);
+        let mut name = format!("{seconds}.M{micros}P{process}Q{count}R{id}.{}", self.host);
+        // The host's name is last: what makes the name the only one of its kind is before it.
+        while name.len() > NAME_MAX {
+            name.pop();
+        }
         let (draft, place) = (self.path.join("tmp").join(&name), self.path.join("new").join(&name));
         let mut written = write(&draft, parts);
         if written.is_ok() {
@@ -60,6 +83,24 @@ impl Maildir {
         }
         Ok(name)
     }
+}
+
+/// The folder `path` and those above it, up to the first one that exists. Making `path` changes all of them.
+fn up_to_existing(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for folder in path.ancestors() {
+        // Above the first name of a relative path.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        folders.push(folder.to_owned());
+        match fs::metadata(folder) {
+            Ok(found) if found.is_dir() => return Ok(folders),
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", folder.display()))),
+            // A link to nothing is in the way of a folder of that name.
+            Err(error) if error.kind() != io::ErrorKind::NotFound || fs::symlink_metadata(folder).is_ok() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -114,9 +155,48 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         Maildir::check(root.path()).expect("is there");
         Maildir::check(&root.path().join("a")).expect("can be made");
+        Maildir::check(&root.path().join("no/where/mail")).expect("can be made, with the folders above it");
         assert_eq!(names(root.path().to_owned()), [""; 0]);
         fs::write(root.path().join("file"), "").expect("writable");
         Maildir::check(&root.path().join("file")).expect_err("is a file");
-        Maildir::check(&root.path().join("no/where")).expect_err("the folder above is missing");
+        Maildir::check(&root.path().join("file/mail")).expect_err("is below a file");
+        std::os::unix::fs::symlink("nothing", root.path().join("link")).expect("can be made");
+        Maildir::check(&root.path().join("link")).expect_err("is a link to nothing");
+        Maildir::check(&root.path().join("link/mail")).expect_err("is below a link to nothing");
+        let path = root.path().join("mail");
+        Maildir::open(&path, "mx").expect("can be made");
+        Maildir::check(&path).expect("is there");
+        assert!(FOLDERS.iter().all(|folder| names(path.join(folder)).is_empty()));
+        fs::remove_dir(path.join("new")).expect("empty");
+        fs::write(path.join("new"), "").expect("writable");
+        Maildir::check(&path).expect_err("one of its folders is a file");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn check_finds_a_folder_that_nobody_can_write_to() {
+        Maildir::check(Path::new("/proc/mail")).expect_err("nothing can be made there, by root neither");
+    }
+
+    #[test]
+    fn what_is_made_is_synced_with_the_folder_above_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        let path = root.join("a/b");
+        assert_eq!(up_to_existing(&path).expect("found"), [path.clone(), root.join("a"), root.to_owned()]);
+        Maildir::open(&path, "mx").expect("can be made");
+        assert_eq!(up_to_existing(&path).expect("found"), [path]);
+        assert_eq!(
+            up_to_existing(Path::new("missing/mail")).expect("found"),
+            ["missing/mail", "missing", "."].map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn a_long_host_name_is_cut() {
+        let root = tempfile::tempdir().expect("a folder");
+        let maildir = Maildir::open(root.path(), &"long.".repeat(50)).expect("can be made");
+        let name = maildir.deliver("0123456789abcdef", &[b"x"]).expect("delivered");
+        assert!(name.len() == NAME_MAX && name.contains("R0123456789abcdef.long.long."), "{name}");
     }
 }

@@ -151,16 +151,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             // A transaction in hand is finished before the server stops.
             let interrupted_by = if self.transaction.is_some() { Phase::Stopping } else { Phase::Draining };
-            let reply = match self.wire.command(interrupted_by).await? {
-                Line::Complete(line) => match Command::parse(&line) {
-                    Ok(command) if self.ambiguous && command != Command::Quit => {
-                        let text = "closing, since the last message had a bare CR, a bare LF or NUL";
-                        Some(Reply::new(421, "4.7.0", text).and_close())
-                    }
-                    Ok(command) => self.execute(command).await?,
-                    Err(reply) => Some(self.mistake(reply)),
-                },
-                Line::Bad(fault) => Some(self.mistake(bad_line(fault))),
+            let command = match self.wire.command(interrupted_by).await? {
+                Line::Complete(line) => Command::parse(&line),
+                Line::Bad(fault) => Err(bad_line(fault)),
+            };
+            let reply = match command {
+                // Also what is no command: it may be the rest of the message.
+                command if self.ambiguous && command != Ok(Command::Quit) => {
+                    let text = "closing, since the last message had a bare CR, a bare LF or NUL";
+                    Some(Reply::new(421, "4.7.0", text).and_close())
+                }
+                Ok(command) => self.execute(command).await?,
+                Err(reply) => Some(self.mistake(reply)),
             };
             if let Some(reply) = reply
                 && self.send(reply).await?
@@ -175,13 +177,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn send(&mut self, reply: Reply) -> Result<bool, End> {
         reply.write_to(self.wire.output());
         if let Some(pending) = self.pending.take() {
-            let (sent, ()) = {
-                // First the store: one in memory is done before the client can have the reply and come back.
-                let stored = self.service.policy.store(pending);
-                let sent = self.wire.flush();
-                let ((), sent) = tokio::join!(biased; stored, sent);
-                (sent, ())
-            };
+            // First the store: one in memory is done before the client can have the reply and come back.
+            let stored = self.service.policy.store(pending);
+            let ((), sent) = tokio::join!(biased; stored, self.wire.flush());
             sent?;
         }
         Ok(reply.close)

@@ -16,8 +16,8 @@ pub const COMMAND_MAX: usize = 1024;
 
 /// How long the client is waited for after the last reply (A4).
 const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// How much of what the client still sends is read after the last reply, and how much of a refused line.
-const DRAIN_OCTETS: usize = 1 << 20;
+/// How much of a refused line is skipped.
+const SKIP_OCTETS: usize = 1 << 20;
 /// Octets read at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -102,26 +102,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if let Some(line) = self.next_line() {
                 return Ok(line);
             }
-            if self.skipped.is_some_and(|skipped| skipped > DRAIN_OCTETS) {
+            if self.skipped.is_some_and(|skipped| skipped > SKIP_OCTETS) {
                 return Err(End::Flood);
             }
             self.fill(interrupted_by, deadline).await?;
         }
     }
 
-    /// Reads a message into `decoder` up to its end, until `deadline` at the latest.
+    /// Reads a message into `decoder`, until `deadline` at the latest: up to its end, or until the decoder is exhausted.
     pub async fn message(&mut self, decoder: &mut Decoder, deadline: Instant) -> Result<(), End> {
         loop {
             self.used += decoder.push(&self.input[self.used..]);
-            if decoder.is_done() {
+            if decoder.is_done() || decoder.is_exhausted() {
                 return Ok(());
-            }
-            if decoder.is_exhausted() {
-                return Err(End::Flood);
             }
             let block = Instant::now() + self.idle;
             self.fill(Phase::Stopping, block.min(deadline)).await?;
         }
+    }
+
+    /// Whether octets of the client were received that are not dealt with yet.
+    pub fn has_input(&self) -> bool {
+        self.used < self.input.len()
     }
 
     /// Sends the replies written so far.
@@ -139,21 +141,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Closes in good order (A4): sends what is left, shuts down the sending side, and reads what the client still sends, so that no
-    /// reset eats the reply.
+    /// reset eats the reply. That ends with the client's own end or after 5 s, however much is sent: a client in the middle of a long
+    /// message reads the reply only when it has sent all of it.
     pub async fn close(mut self) {
         if self.flush().await.is_err() || self.stream.shutdown().await.is_err() {
             return;
         }
         let mut rest = vec![0; CHUNK];
-        let drained = async {
-            let mut octets = 0;
-            while octets < DRAIN_OCTETS {
-                match self.stream.read(&mut rest).await {
-                    Ok(read @ 1..) => octets += read,
-                    _ => break,
-                }
-            }
-        };
+        let drained = async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} };
         // Whether the time was up makes no difference: the connection is closed now.
         let _ = timeout(DRAIN_TIME, drained).await;
     }
@@ -297,6 +292,26 @@ mod tests {
         assert!(matches!(wire.command(Phase::Draining).await, Err(End::Flood)));
         drop(wire);
         flood.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a4_the_drain_ends_by_time_and_not_by_octets() {
+        let (mut wire, mut client, _phase) = wire();
+        let flood = tokio::spawn(async move {
+            let mut sent: usize = 0;
+            while client.write_all(&[b'x'; 1 << 16]).await.is_ok() {
+                sent += 1 << 16;
+                // Leaves the processor to the other tests.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            sent
+        });
+        wire.output().extend_from_slice(b"421 4.7.0 closing\r\n");
+        let start = Instant::now();
+        wire.close().await;
+        assert!((DRAIN_TIME..DRAIN_TIME * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+        let sent = flood.await.expect("no panic");
+        assert!(sent > 4 << 20, "{sent} octets");
     }
 
     #[tokio::test]

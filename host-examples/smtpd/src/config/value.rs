@@ -11,10 +11,17 @@ use crate::path::is_domain;
 const MIB: u64 = 1 << 20;
 const SECOND: u64 = 1000;
 const DNS_PORT: u16 = 53;
+/// The longest host name that DNS can have, in octets: its 255 count the lengths of the labels and the root (RFC 1035 §3.1).
+const HOST_NAME_MAX: usize = 253;
 
-pub(super) fn domain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    checked_domain(text)
+pub(super) fn host_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match String::deserialize(deserializer).and_then(checked_domain)? {
+        name if name.len() > HOST_NAME_MAX => Err(D::Error::custom(format_args!(
+            "found a name of {} octets, expected one of at most {HOST_NAME_MAX}, such as mx.demo.example",
+            name.len()
+        ))),
+        name => Ok(name),
+    }
 }
 
 pub(super) fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

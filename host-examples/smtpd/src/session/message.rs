@@ -16,15 +16,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// DATA, up to the reply to the dot.
     pub(super) async fn data(&mut self) -> Result<Option<Reply>, End> {
         let Some(transaction) = &self.transaction else {
-            return Ok(Some(self.mistake(Reply::new(503, "5.5.1", "MAIL must come first"))));
+            let reply = self.mistake(Reply::new(503, "5.5.1", "MAIL must come first"));
+            return self.no_message(reply).await;
         };
         if transaction.recipients.is_empty() {
-            return Ok(Some(self.mistake(Reply::new(554, "5.5.1", "no valid recipients"))));
+            let reply = self.mistake(Reply::new(554, "5.5.1", "no valid recipients"));
+            return self.no_message(reply).await;
         }
         let envelope = transaction.envelope();
         if let Some(refusal) = self.ask(Stage::Data, Some(envelope)).await {
             self.transaction = None;
-            return Ok(Some(refusal));
+            return self.no_message(refusal).await;
         }
         self.send(Reply::bare(354, "send the message; a line with a single dot ends it")).await?;
         let limits = &self.service.limits;
@@ -33,6 +35,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.wire.message(&mut decoder, deadline).await?;
         self.idle_commands = 0;
         let transaction = self.transaction.take().expect("only this function ends a transaction while a message is read");
+        // Else so much of it was thrown away that its end is not waited for: there is no place where a command could start.
+        let ended = decoder.is_done();
         let reply = match decoder.finish() {
             Ok(text) => self.end_of_data(transaction, text).await,
             Err(fault) => {
@@ -40,7 +44,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.mistake(reply)
             }
         };
-        Ok(Some(reply))
+        Ok(Some(if ended { reply } else { reply.and_close() }))
+    }
+
+    /// The reply in place of 354. A client waits for it before it sends more (RFC 2920 §3.1); what has come already is perhaps a message,
+    /// whose lines must not be read as commands.
+    async fn no_message(&mut self, refusal: Reply) -> Result<Option<Reply>, End> {
+        if refusal.close || !self.wire.has_input() {
+            return Ok(Some(refusal));
+        }
+        self.send(refusal).await?;
+        Ok(Some(Reply::new(421, "4.7.0", "more was sent before the reply to DATA; closing").and_close()))
     }
 
     async fn end_of_data(&mut self, transaction: Transaction, text: Text) -> Reply {

@@ -415,9 +415,53 @@ async fn after_an_ambiguous_message_nothing_more_is_taken() {
         assert!(client.is_closed().await);
         assert_eq!(client.delivered(), [""; 0]);
     }
+    for line in ["Subject: b", "", "NO\0OP", "QUIT please", "a\nQUIT"] {
+        let mut client = connected(Setting::default(), &[HELLO, MAIL, RCPT]).await;
+        client.message("a\nb\r\n").await;
+        assert_eq!(client.codes(&[line]).await, ["421 4.7.0"], "{line:?}");
+        assert!(client.is_closed().await);
+    }
     let mut client = connected(Setting::default(), &[HELLO, MAIL, RCPT]).await;
     client.message("a\nb\r\n").await;
     assert_eq!(client.codes(&["QUIT"]).await, ["221 2.0.0"]);
+}
+
+#[tokio::test]
+async fn a_message_behind_a_refused_data_is_no_commands() {
+    let before_rcpt = || (Setting::default(), &[HELLO, MAIL][..], "554 5.5.1");
+    let before_mail = || (Setting::default(), &[HELLO][..], "503 5.5.1");
+    let by_policy =
+        || (Setting { decider: refusing(Stage::Data, 456, false), ..Setting::default() }, &[HELLO, MAIL, RCPT][..], "456-4.4.8");
+    for (setting, commands, refusal) in [before_rcpt(), before_mail(), by_policy()] {
+        let mut client = connected(setting, commands).await;
+        client.send(format!("DATA\r\nNOOP\r\n{MAIL}\r\n").as_bytes()).await;
+        let replies = [client.reply().await, client.reply().await];
+        assert!(replies[0].starts_with(refusal) && replies[1].starts_with("421 4.7.0 "), "{replies:?}");
+        assert!(client.is_closed().await, "{refusal}");
+    }
+    // Who waits for the reply goes on.
+    for (setting, commands, refusal) in [before_rcpt(), before_mail(), by_policy()] {
+        let mut client = connected(setting, commands).await;
+        assert_eq!(client.codes(&["DATA", "NOOP"]).await, [refusal, "250 2.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn http_is_closed_at_its_first_line() {
+    let mut client = connected(Setting::default(), &[]).await;
+    client.send(format!("POST / HTTP/1.1\r\nHost: mx\r\n\r\n{HELLO}\r\n{MAIL}\r\n").as_bytes()).await;
+    assert!(client.reply().await.starts_with("421 4.7.0 "));
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_message_far_over_the_limit_is_refused_for_its_size() {
+    let mut client = connected(Setting::default(), &[HELLO, MAIL, RCPT]).await;
+    client.command("DATA").await;
+    client.send(lines(12_000).as_bytes()).await;
+    assert!(client.reply().await.starts_with("552 5.3.4 "));
+    assert!(client.is_closed().await, "what follows is still the message");
+    assert_eq!(client.delivered(), [""; 0]);
 }
 
 #[tokio::test]

@@ -134,6 +134,42 @@ async fn p6_p7_p12_after_enough_failures_451_at_the_greeting_for_a_while() {
 }
 
 #[tokio::test]
+async fn p12_mail_in_parallel_counts_as_much_as_one_after_another() {
+    let server = Server::start(Setting::default()).await;
+    let mut clients = Vec::new();
+    for n in 0..8 {
+        let mut client = Client::connect(server.ipv6).await.unwrap();
+        assert_eq!(client.reply().await.unwrap().code, 220);
+        for (line, code) in [
+            ("EHLO client.example".to_owned(), 250),
+            (format!("MAIL FROM:<{}>", sender(PLAIN_DOMAIN)), 250),
+            (format!("RCPT TO:<{RECIPIENT}>"), 250),
+            ("DATA".to_owned(), 354),
+        ] {
+            assert_eq!(client.command(&line).await.unwrap().code, code, "{line}");
+        }
+        clients.push((n, client));
+    }
+    // All final dots at once: each session reads the same records, and finds them changed when it writes.
+    let ends: Vec<_> = clients
+        .into_iter()
+        .map(|(n, mut client)| {
+            tokio::spawn(async move {
+                let reply = client.message(&message(n)).await.unwrap();
+                client.closed().await.unwrap();
+                reply.code
+            })
+        })
+        .collect();
+    for end in ends {
+        assert_eq!(end.await.unwrap(), 421);
+    }
+    let mut client = Client::connect(server.ipv6).await.unwrap();
+    let reply = client.reply().await.unwrap();
+    assert_eq!(reply.code, 451, "{reply}\n{}", server.log());
+}
+
+#[tokio::test]
 async fn a27_a_temporary_error_is_no_failure() {
     let server = Server::start(Setting::default()).await;
     let reply = server.send(server.ipv6, &sender(SERVFAIL_DOMAIN), &message(1)).await;
@@ -176,6 +212,17 @@ async fn a_component_that_fails_lets_all_mail_in_loudly() {
         server.logged(&["ERROR", "the policy failed"]);
         server.logged(&["end-of-data", "verdict=\"accept\"", "policy-failed"]);
     }
+}
+
+#[tokio::test]
+async fn a38_a_mode_that_observe_cannot_replace_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("lenient.wasm");
+    // It takes a policy that is no object, which the real one does not.
+    std::fs::write(&component, fixture::component(&fixture::module("", "", b""))).unwrap();
+    let server = Server::start(Setting { component, policy: "[]", arguments: &["--observe"], ..Setting::default() }).await;
+    server.logged(&["ERROR", "no-policy", "--observe", "policy.json"]);
+    assert_eq!(server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(1)).await.code, 250);
 }
 
 #[tokio::test]

@@ -115,15 +115,15 @@ fn check_config_says_what_is_wrong() {
 
 #[test]
 fn check_config_shows_warnings_and_all_errors() {
-    // Files for the component and the Maildir's folder are missing.
+    // The Maildir would be below a file.
     let folder = Folder::new(&Setting { policy: "{\"a\": 1}", ..Setting::default() }, nowhere());
     let path = folder.path().join("smtpd.toml");
-    let configuration = std::fs::read_to_string(&path).unwrap().replace("\"mail\"", "\"no/such/folder\"");
+    let configuration = std::fs::read_to_string(&path).unwrap().replace("\"mail\"", "\"policy.json/mail\"");
     std::fs::write(&path, configuration).unwrap();
     let output = folder.command().arg("--check-config").output().unwrap();
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(error.contains("no/such/folder") && error.contains("\"a\""), "{error}");
+    assert!(error.contains("policy.json/mail") && error.contains("\"a\""), "{error}");
 }
 
 #[tokio::test]

@@ -171,7 +171,8 @@ impl Server {
     }
 
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        // The shell has `kill` built in: a small system has no program of that name.
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
