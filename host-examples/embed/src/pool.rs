@@ -29,7 +29,7 @@ pub struct Pool {
 /// The answer of [`Pool::decide`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// What to do. After a failure: accept at the end of data, else go on, with reason [`Reason::NoPolicy`] and the note
+    /// What to do. After a failure: accept at the end of data, else go on, with reason `no-policy` and the note
     /// `policy-failed`.
     pub decision: Decision,
     /// Why the decision is not the policy's.
@@ -67,7 +67,7 @@ impl Pool {
         Ok((pool, summary))
     }
 
-    /// A pool that lets everything pass with reason [`Reason::NoPolicy`], until [`Pool::reconfigure`]: for a server that must
+    /// A pool that lets everything pass with reason `no-policy`, until [`Pool::reconfigure`]: for a server that must
     /// start although its policy has errors.
     pub fn without_policy(component: &Component, secret: &[u8]) -> Self {
         Pool {
