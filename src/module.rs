@@ -47,7 +47,7 @@ impl Module {
 
     /// The keys whose records [`Module::decide`] will want. None without a policy.
     pub fn keys(&self, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Vec<Key> {
-        // Refusal records (A33), which step 3 adds, are named by the mail.
+        // Records of refusals (A33) are named by the mail; this version keeps none.
         let _ = (envelope, message);
         self.configured.as_ref().map_or_else(Vec::new, |configured| keys::keys(&configured.policy, connection))
     }

@@ -225,7 +225,8 @@ fn configuration(maildir: &Path, component: &Path, nameserver: SocketAddr, port:
         |address: SocketAddr, extension: bool| format!("\n[[listener]]\naddress = \"{address}\"\nextension = {extension}\n");
     format!(
         "host_name = \"mx.{RECEIVING_DOMAIN}\"\ndomains = [\"{RECEIVING_DOMAIN}\"]\nmaildir = {}\ncomponent = {}\n\
-         policy = \"policy.json\"\nlog = \"info\"\n{}{}\n[verify]\nnameservers = [\"{nameserver}\"]\ndeadline = \"5s\"\n",
+         policy = \"policy.json\"\nlog = \"info\"\n{}{}\n[verify]\nnameservers = [\"{nameserver}\"]\ndeadline = \"5s\"\n\n\
+         # More than a decision takes: the machine may be busy.\n[policy_limits]\ndeadline = \"5s\"\n",
         toml_string(maildir),
         toml_string(component),
         listener(SocketAddr::from((Ipv6Addr::LOCALHOST, port)), true),

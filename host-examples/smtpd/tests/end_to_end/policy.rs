@@ -204,7 +204,7 @@ async fn a_component_that_fails_lets_all_mail_in_loudly() {
         let folder = tempfile::tempdir().unwrap();
         let component = folder.path().join("failing.wasm");
         std::fs::write(&component, fixture::component(&module)).unwrap();
-        let server = Server::start(Setting { component, policy: "{}", ..Setting::default() }).await;
+        let server = Server::start(Setting { component, policy: "{}", tables: "", ..Setting::default() }).await;
         for number in 0..2 {
             let reply = server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(number)).await;
             assert_eq!(reply.code, 250, "{misbehaviour}: {reply}");

@@ -32,9 +32,9 @@ pub(crate) struct Setting {
 }
 
 impl Default for Setting {
-    /// The demo's policy, which enforces.
+    /// The demo's policy, which enforces. The component's time limit is one of real time: on a busy machine it is not to decide.
     fn default() -> Self {
-        Setting { policy: DEMO_POLICY, tables: "", arguments: &[], component: component() }
+        Setting { policy: DEMO_POLICY, tables: "[policy_limits]\ndeadline = \"10s\"\n", arguments: &[], component: component() }
     }
 }
 
