@@ -13,7 +13,7 @@ pub(crate) struct Case<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) envelope: Option<&'a Envelope>,
     /// Who wrote the mail, for its fingerprint. No rule of this version asks.
-    #[expect(dead_code, reason = "refusal records (A33) will")]
+    #[expect(dead_code, reason = "this version keeps no records of mails (A33)")]
     pub(crate) message: Option<&'a Message>,
     pub(crate) auth_results: Option<&'a AuthResults>,
 }

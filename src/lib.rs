@@ -18,6 +18,10 @@
 //! | temporary errors (A27) | `temporary` |
 //! | reply codes and texts (P2 to P5, P8, P14, A2, A3, A25, A32) | `reply`, `lacking`, `policy::text` |
 //! | roll-out, probes, jitter (A7, A35) | `hash` |
+//! | what is remembered, its form and its lifetime (A5, A7, P13) | `record`, `keys` |
+//! | observe mode, roll-out (A35, A38) | `decide`, `case` |
+//! | a decision in words | `explain` |
+//! | the functions of the contract, and its types | `module`, [`contract`] |
 //! | the policy JSON and its schema (P16) | [`policy`] |
 //! | Authentication-Results (RFC 8601) | [`authentication_results`] |
 #![forbid(unsafe_code)]

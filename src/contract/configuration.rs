@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// Nothing is refused; `would` says what enforce mode had answered (A38).
+    /// Nothing is refused; `would` says what enforce mode would have answered (A38).
     Observe,
     /// Refusals reach the client.
     Enforce,

@@ -30,7 +30,7 @@ pub(super) fn warnings(policy: &Policy) -> Vec<PolicyWarning> {
     if policy.decide_at == DecideAt::Earliest {
         warn(
             "/decide_at",
-            "refusals before the message is seen know a mail only by sender and EHLO name: clients that never fall back are recognised less surely and wait longer (A33)",
+            "refusals at DATA come before the message is seen: what only the message could show cannot help there (A13)",
         );
     }
     if policy.network.default < 48 {

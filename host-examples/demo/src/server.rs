@@ -96,7 +96,7 @@ pub enum ServerError {
 impl Server {
     /// Writes the configuration, starts the program and waits until both listeners are there.
     pub async fn start(launch: Launch) -> Result<Server, ServerError> {
-        let program = existing(&launch.smtpd, "build it first: cargo build -p smtp-fallback-smtpd")?;
+        let program = existing(&launch.smtpd, "build it first: cargo build --ignore-rust-version -p smtp-fallback-smtpd")?;
         let component = existing(&launch.component, "build it first: cargo xtask component")?;
         let folder = tempfile::Builder::new().prefix("smtp-fallback-demo-").tempdir().map_err(|error| ServerError::File {
             path: std::env::temp_dir(),
@@ -341,7 +341,7 @@ mod tests {
         let message = error(launch(folder.path(), "echo 'no such policy' >&2; exit 1")).await;
         assert!(message.contains("exit status: 1") && message.ends_with("no such policy"), "{message}");
         let missing = Launch { smtpd: folder.path().join("nothing"), ..launch(folder.path(), "") };
-        assert!(error(missing).await.contains("cargo build -p smtp-fallback-smtpd"));
+        assert!(error(missing).await.contains("cargo build --ignore-rust-version -p smtp-fallback-smtpd"));
         let missing = Launch { component: folder.path().join("nothing"), ..launch(folder.path(), "") };
         assert!(error(missing).await.contains("build it first"));
     }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use smtp_fallback_embed::{Component, ConfigureError, Limits, LoadError, Pool};
-use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, Message, Mode, PolicyWarning, Summary};
+use smtp_fallback_policy::contract::{
+    AuthResults, Check, Connection, Decision, Envelope, Key, Message, Mode, PolicyWarning, Summary,
+};
 use smtp_fallback_store::MemoryStore;
 use smtp_fallback_verify::{Settings, Verifier, VerifierError};
 
@@ -122,7 +124,8 @@ pub fn policy(config: &Config, observe: bool) -> Result<LoadedPolicy, PolicyErro
         let text = observing(&text).ok_or_else(|| PolicyError::NoObserve(config.policy.clone()))?;
         summary = pool.reconfigure(&text).map_err(invalid)?;
     }
-    let Summary { mode, warnings, .. } = summary;
+    let Summary { mode, checks, mut warnings } = summary;
+    warnings.extend(unmade(&checks));
     Ok(LoadedPolicy { pool: Arc::new(pool), mode, warnings })
 }
 
@@ -186,9 +189,24 @@ impl Decider for Shared {
     }
 }
 
+/// A warning where the policy asks for what this server does not check: it verifies SPF and DKIM only.
+fn unmade(checks: &[Check]) -> Option<PolicyWarning> {
+    let unmade = checks.iter().filter(|check| !matches!(check, Check::Spf | Check::Dkim));
+    let unmade: Vec<_> = unmade.map(|check| format!("{check:?}").to_ascii_lowercase()).collect();
+    let message = format!("this server does not check {}: what needs it has no result, or is never met", unmade.join(", "));
+    (!unmade.is_empty()).then(|| PolicyWarning { pointer: String::new(), message })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_that_is_not_made_is_warned_of() {
+        assert_eq!(unmade(&[Check::Spf, Check::Dkim]), None);
+        let warning = unmade(&[Check::Spf, Check::Dmarc, Check::Tls]).expect("a warning");
+        assert!(warning.message.contains("dmarc, tls"), "{}", warning.message);
+    }
 
     #[test]
     fn observe_replaces_the_mode_and_nothing_else() {
