@@ -10,6 +10,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::PolicyModulePre;
+use crate::cache::{Cache, Key, hex, sha256};
 use crate::failure::{ConfigureError, Failure};
 use crate::instance::{Instance, MemoryLimit};
 
@@ -41,6 +42,15 @@ pub struct Component {
     limits: Limits,
     deadline: Deadline,
     shared: Arc<Shared>,
+}
+
+/// Where the machine code of a component comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was compiled.
+    Compiled,
+    /// It was compiled before, and taken from a [`Cache`].
+    Cache,
 }
 
 /// The component cannot be used.
@@ -81,42 +91,78 @@ pub enum LoadError {
 impl Component {
     /// Compiles a component and tries it out. Only WebAssembly is accepted, never machine code.
     pub fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
+        Component::load(bytes, limits, None)
+    }
+
+    /// [`Component::from_bytes`] of a file.
+    pub fn from_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, LoadError> {
+        Component::from_bytes(&read(path.as_ref())?, limits)
+    }
+
+    /// As [`Component::from_bytes`], but machine code that was compiled before from the same octets, for the same processor and by
+    /// the same engine, is taken from `cache`; else it is compiled, and kept there. All that is checked on a component is checked
+    /// on one from the cache.
+    ///
+    /// A cache that fails is no error: what it cannot give is compiled, what it cannot take is not kept, and a warning is logged.
+    pub fn from_bytes_cached(bytes: &[u8], limits: &Limits, cache: &Cache) -> Result<Self, LoadError> {
+        Component::load(bytes, limits, Some(cache))
+    }
+
+    /// [`Component::from_bytes_cached`] of a file.
+    pub fn from_file_cached(path: impl AsRef<Path>, limits: &Limits, cache: &Cache) -> Result<Self, LoadError> {
+        Component::from_bytes_cached(&read(path.as_ref())?, limits, cache)
+    }
+
+    fn load(bytes: &[u8], limits: &Limits, cache: Option<&Cache>) -> Result<Self, LoadError> {
         check_limits(limits)?;
         if bytes.starts_with(CORE_MODULE) {
             return Err(LoadError::Invalid("it is a core module; `cargo xtask component` makes a component of it".to_owned()));
         }
         let engine = Engine::new(&config(limits)).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
-        let component = wasmtime::component::Component::from_binary(&engine, bytes)
-            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
-        let imports: Vec<_> = component.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect();
+        let hash = sha256(bytes);
+        let cache = cache.map(|cache| (cache, Key::new(hash, &engine)));
+        let (machine_code, origin) = match cache.as_ref().and_then(|(cache, key)| cache.take(key, &engine)) {
+            Some(machine_code) => (machine_code, Origin::Cache),
+            None => {
+                let compiled = wasmtime::component::Component::from_binary(&engine, bytes);
+                (compiled.map_err(|error| LoadError::Invalid(format!("{error:#}")))?, Origin::Compiled)
+            }
+        };
+        let imports: Vec<_> = machine_code.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect();
         if !imports.is_empty() {
             return Err(LoadError::Imports(imports));
         }
         let contract = |error: wasmtime::Error| LoadError::Contract(format!("{error:#}"));
-        let instance_pre = Linker::new(&engine).instantiate_pre(&component).map_err(contract)?;
+        let instance_pre = Linker::new(&engine).instantiate_pre(&machine_code).map_err(contract)?;
         let pre = PolicyModulePre::new(instance_pre).map_err(contract)?;
 
         let deadline = Deadline::new(limits.deadline);
         deadline.watch(&engine)?;
-        let shared = Arc::new(Shared { live: AtomicU32::new(0), spare: Mutex::new(()) });
+        let shared = Arc::new(Shared { sha256: hex(&hash), origin, live: AtomicU32::new(0), spare: Mutex::new(()) });
         let component = Component { pre, limits: limits.clone(), deadline, shared };
         component.with_spare(|_| ()).map_err(|failure| match failure {
             Failure::Answer(error) => LoadError::Contract(error),
             failure => LoadError::Start(failure),
         })?;
+        if let (Some((cache, key)), Origin::Compiled) = (&cache, origin) {
+            cache.keep(key, &machine_code);
+        }
         Ok(component)
-    }
-
-    /// [`Component::from_bytes`] of a file.
-    pub fn from_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, LoadError> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        Component::from_bytes(&bytes, limits)
     }
 
     /// The limits that it was loaded with.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// SHA-256 of the WebAssembly, in hexadecimal: says in a host's log which component runs.
+    pub fn sha256(&self) -> &str {
+        &self.shared.sha256
+    }
+
+    /// Whether it was compiled now or before.
+    pub fn origin(&self) -> Origin {
+        self.shared.origin
     }
 
     pub(crate) fn pre(&self) -> &PolicyModulePre<MemoryLimit> {
@@ -158,12 +204,17 @@ impl Component {
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Component").field("limits", &self.limits).finish_non_exhaustive()
+        let Shared { sha256, origin, .. } = &*self.shared;
+        let mut debug = f.debug_struct("Component");
+        debug.field("sha256", sha256).field("origin", origin).field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 /// What the clones of a component share.
 struct Shared {
+    /// Of the WebAssembly, in hexadecimal.
+    sha256: String,
+    origin: Origin,
     /// Instances of pools that exist.
     live: AtomicU32,
     /// Guards the one instance beside them.
@@ -229,6 +280,10 @@ const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 const PAGE: usize = 64 << 10;
 
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+}
+
 fn check_limits(limits: &Limits) -> Result<(), LoadError> {
     let Limits { deadline, memory, instances } = limits;
     if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(deadline) {
@@ -243,7 +298,7 @@ fn check_limits(limits: &Limits) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn config(limits: &Limits) -> Config {
+pub(crate) fn config(limits: &Limits) -> Config {
     // One more, for trying policies out.
     let instances = limits.instances + 1;
     let mut pool = PoolingAllocationConfig::default();

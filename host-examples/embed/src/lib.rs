@@ -45,9 +45,14 @@
 //! # }
 //! ```
 //!
+//! Compiling takes most of the time of loading. [`Component::from_file_cached`] keeps the machine code in a [`Cache`], a directory
+//! that nobody but the host's own user can write (Unix only), and takes it from there at the next start. What is run is always the
+//! WebAssembly that the host names: machine code stands in for exactly the octets that it was compiled from.
+//!
 //! A server that forks loads the component after the fork: the thread that watches the time limit does not survive it.
 #![deny(unsafe_code)]
 
+mod cache;
 mod component;
 mod convert;
 mod failure;
@@ -55,7 +60,8 @@ mod instance;
 mod pool;
 mod reply_check;
 
-pub use component::{Component, Limits, LoadError};
+pub use cache::{Cache, CacheError};
+pub use component::{Component, Limits, LoadError, Origin};
 pub use failure::{ConfigureError, Failure, FailureCounts};
 pub use pool::{Decided, Pool};
 pub use reply_check::{ReplyError, check_reply};

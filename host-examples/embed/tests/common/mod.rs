@@ -104,6 +104,49 @@ pub(crate) fn module(imports: &str, misbehave: &str, data: &[u8]) -> String {
     )
 }
 
+/// A component that cannot be relied on. `configure` succeeds, `keys` names none, and `decide` traps in half of its calls; else it
+/// goes on, and at the end of data refuses by 421 4.4.8, which closes the connection, or accepts.
+///
+/// Which of these is drawn by time, nonce and stage, and by the calls before on the same instance: each new connection is another
+/// draw, also for the fresh instance that replaces one that trapped. The same input to fresh instances gives the same.
+pub(crate) fn traps_sometimes() -> Vec<u8> {
+    let line = "this mail is welcome over IPv4".to_owned();
+    let reply = Reply { code: 421, enhanced_code: "4.4.8".to_owned(), lines: vec![line], close: true };
+    let usual = module("", "", &refusal(&reply, UNAUTHENTICATED, false));
+    let call = "(call $answer (local.get 0))";
+    assert_eq!(usual.matches(call).count(), 1);
+    let module = usual.replace(call, "(call $sometimes (local.get 0))");
+    component(&module.replacen("(func $misbehave", &format!("{SOMETIMES}\n  (func $misbehave"), 1))
+}
+
+/// The answers of [`traps_sometimes`]: in the connection the stage lies at 0, the time at 56, the nonce at 64.
+const SOMETIMES: &str = r#"(global $drawn (mut i32) (i32.const 0))
+  ;; `accept`, since the mail is authenticated.
+  (data (i32.const 3072) "\01")
+  (data (i32.const 3100) "\09")
+
+  ;; A linear congruential generator that takes the input in at each step.
+  (func $draw (param $connection i32) (result i32)
+    (local $x i32)
+    (local.set $x (i32.add (global.get $drawn) (i32.load offset=56 (local.get $connection))))
+    (local.set $x (i32.add (local.get $x) (i32.mul (i32.load offset=64 (local.get $connection)) (i32.const 0x9e3779b1))))
+    (local.set $x (i32.add (local.get $x) (i32.mul (i32.load8_u (local.get $connection)) (i32.const 0x85ebca77))))
+    (global.set $drawn (i32.add (i32.mul (local.get $x) (i32.const 1664525)) (i32.const 1013904223)))
+    ;; Inputs that follow each other are to give bits that do not.
+    (local.set $x (global.get $drawn))
+    (local.set $x (i32.mul (i32.xor (local.get $x) (i32.shr_u (local.get $x) (i32.const 16))) (i32.const 0x85ebca6b)))
+    (local.set $x (i32.mul (i32.xor (local.get $x) (i32.shr_u (local.get $x) (i32.const 13))) (i32.const 0xc2b2ae35)))
+    (i32.xor (local.get $x) (i32.shr_u (local.get $x) (i32.const 16))))
+
+  (func $sometimes (param $connection i32) (result i32)
+    (local $bits i32)
+    (global.set $heap (i32.const 65536))
+    (local.set $bits (call $draw (local.get $connection)))
+    (if (i32.and (local.get $bits) (i32.const 1)) (then unreachable))
+    (if (i32.ne (i32.load8_u (local.get $connection)) (i32.const 5)) (then (return (i32.const 2048))))
+    (select (i32.const 3072) (i32.const 8192) (i32.and (local.get $bits) (i32.const 2))))
+"#;
+
 /// The component of a core module that is written as text.
 pub(crate) fn component(module: &str) -> Vec<u8> {
     component_of_world(module, |resolve, package| resolve.select_world(&[package], Some("policy-module")).unwrap())
