@@ -11,7 +11,7 @@ use std::time::Duration;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, MX, SOA, TXT, name::PTR};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -83,6 +83,8 @@ pub enum Kind {
     Mx,
     /// A host name.
     Ptr,
+    /// Another name for the host: the answer to questions for any kind that the name has no records of.
+    Cname,
     /// Any text; it is cut into strings of 255 octets as the DNS wants them.
     Txt,
 }
@@ -104,7 +106,9 @@ pub struct Zone {
     pub ttl: u32,
     records: BTreeMap<(String, Kind), Vec<RData>>,
     failing: BTreeSet<String>,
+    incomplete: BTreeSet<String>,
     silent: BTreeSet<String>,
+    slow: BTreeMap<String, Duration>,
 }
 
 impl Zone {
@@ -165,10 +169,26 @@ impl Zone {
         self.silent.insert(normalised(name));
     }
 
-    /// Takes [`Zone::fail`] and [`Zone::silence`] back.
+    /// From now on, SERVFAIL for this name where it has no record of the kind that is asked for.
+    pub fn fail_the_rest(&mut self, name: &str) {
+        self.incomplete.insert(normalised(name));
+    }
+
+    /// From now on, every answer about this name and all below it comes that much later.
+    pub fn delay(&mut self, name: &str, delay: Duration) {
+        self.slow.insert(normalised(name), delay);
+    }
+
+    /// Takes [`Zone::fail`], [`Zone::fail_the_rest`], [`Zone::silence`] and [`Zone::delay`] back.
     pub fn repair(&mut self, name: &str) {
+        self.slow.remove(&normalised(name));
         self.failing.remove(&normalised(name));
+        self.incomplete.remove(&normalised(name));
         self.silent.remove(&normalised(name));
+    }
+
+    fn delay_of(&self, name: &str) -> Option<Duration> {
+        self.slow.iter().filter(|(parent, _)| is_at_or_below(name, parent)).map(|(_, delay)| *delay).max()
     }
 
     fn answer(&self, name: &str, kind: RecordType) -> Answer {
@@ -187,8 +207,10 @@ impl Zone {
             RecordType::TXT => Some(Kind::Txt),
             _ => None,
         };
-        match kind.and_then(|kind| self.records.get(&(name.to_owned(), kind))) {
+        let records = |kind| self.records.get(&(name.to_owned(), kind));
+        match kind.and_then(records).or_else(|| records(Kind::Cname)) {
             Some(data) => Answer::Records(data.clone()),
+            None if self.incomplete.contains(name) => Answer::Code(ResponseCode::ServFail),
             None if self.records.keys().any(|(owner, _)| is_at_or_below(owner, name)) => Answer::Code(ResponseCode::NoError),
             None => Answer::Code(ResponseCode::NXDomain),
         }
@@ -209,12 +231,17 @@ fn normalised(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_lowercase()
 }
 
+/// A name from the wire as [`Zone`] writes it: its octets, without escapes.
+fn written(name: &Name) -> String {
+    let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
+    normalised(&labels.join("."))
+}
+
 fn record_data(name: &str, kind: Kind, text: &str) -> Result<RData, ZoneError> {
-    let host = |text: &str| {
-        Name::from_ascii(text).ok().map(|mut host| {
-            host.set_fqdn(true);
-            host
-        })
+    let host = |text: &str| match text.strip_suffix('.').unwrap_or(text) {
+        "" => Some(Name::root()),
+        // By label: a name may hold any octets, also those that its written form would escape.
+        text => Name::from_labels(text.split('.').map(str::as_bytes)).ok(),
     };
     let (data, expected) = match kind {
         Kind::A => (text.parse::<Ipv4Addr>().ok().map(|address| RData::A(A(address))), "an IPv4 address"),
@@ -227,6 +254,9 @@ fn record_data(name: &str, kind: Kind, text: &str) -> Result<RData, ZoneError> {
             )
         }
         Kind::Ptr => (host(text).map(|host| RData::PTR(PTR(host))), "a host name"),
+        Kind::Cname => (host(text).map(|host| RData::CNAME(CNAME(host))), "a host name"),
+        // No text at all is one empty string: a record has at least one.
+        Kind::Txt if text.is_empty() => (Some(RData::TXT(TXT::from_bytes(vec![b""]))), "any text"),
         Kind::Txt => (Some(RData::TXT(TXT::from_bytes(text.as_bytes().chunks(255).collect()))), "any text"),
     };
     let error = || ZoneError { name: name.to_owned(), kind, text: text.to_owned(), expected };
@@ -269,10 +299,14 @@ impl Handler {
             Ok(info) => {
                 self.0.queries.fetch_add(1, Ordering::Relaxed);
                 let owner = Name::from(info.query.name());
-                let (answer, ttl) = {
+                let (answer, delay, ttl) = {
                     let zone = self.0.zone.read().unwrap_or_else(PoisonError::into_inner);
-                    (zone.answer(&normalised(&owner.to_ascii()), info.query.query_type()), zone.ttl)
+                    let name = written(&owner);
+                    (zone.answer(&name, info.query.query_type()), zone.delay_of(&name), zone.ttl)
                 };
+                if let Some(delay) = delay {
+                    tokio::time::sleep(delay).await;
+                }
                 match answer {
                     Answer::Records(data) => {
                         answers = data.into_iter().map(|data| Record::from_rdata(owner.clone(), ttl, data)).collect();
@@ -352,6 +386,27 @@ mod tests {
         assert_eq!(code(&zone, "a.servfail.example", RecordType::TXT), "ServFail");
         assert_eq!(code(&zone, "notservfail.example", RecordType::TXT), "NXDomain");
 
+        zone.fail_the_rest("spf.example");
+        assert_eq!(code(&zone, "spf.example", RecordType::TXT), "v=spf1 ip6:::1 ip4:127.0.0.1 -all");
+        assert_eq!(code(&zone, "spf.example", RecordType::A), "ServFail");
+        assert_eq!(code(&zone, "a.spf.example", RecordType::A), "NXDomain", "this name only");
+        zone.repair("spf.example");
+        assert_eq!(code(&zone, "spf.example", RecordType::A), "NoError");
+
+        zone.delay("slow.example", Duration::from_secs(1));
+        assert_eq!(zone.delay_of("a.slow.example"), Some(Duration::from_secs(1)));
+        assert_eq!(zone.delay_of("example"), None);
+        zone.repair("slow.example");
+        assert_eq!(zone.delay_of("a.slow.example"), None);
+
+        zone.add("alias.example", Kind::Cname, "spf.example").unwrap();
+        zone.add("alias.example", Kind::A, "192.0.2.1").unwrap();
+        assert_eq!(code(&zone, "alias.example", RecordType::TXT), "spf.example.");
+        assert_eq!(code(&zone, "alias.example", RecordType::A), "192.0.2.1");
+        zone.add("odd:name+*.example", Kind::A, "192.0.2.1").unwrap();
+        let odd = Name::from_labels([b"Odd:name+*".as_slice(), b"example"]).unwrap();
+        assert_eq!(code(&zone, &written(&odd), RecordType::A), "192.0.2.1");
+
         zone.replace("Spf.Example.", Kind::Txt, &["v=spf1 +all"]).unwrap();
         zone.add("spf.example", Kind::Txt, "other").unwrap();
         assert_eq!(code(&zone, "spf.example", RecordType::TXT), "v=spf1 +all | other");
@@ -371,6 +426,7 @@ mod tests {
         let mut error = |name, kind, text| zone.add(name, kind, text).unwrap_err().to_string();
         assert_eq!(error("a.example", Kind::A, "::1"), r#"a.example A "::1": not a record: expected an IPv4 address"#);
         assert!(error("a.example", Kind::Aaaa, "127.0.0.1").ends_with("an IPv6 address"));
+        assert!(error("a.example", Kind::Cname, "a..example").ends_with("a host name"));
         assert!(error("a.example", Kind::Mx, "mx.example").ends_with("a preference, a space and a host name"));
         assert!(error("a.example", Kind::Mx, "70000 mx.example").ends_with("a preference, a space and a host name"));
         assert!(error(&format!("{}.example", "a".repeat(64)), Kind::Txt, "x").ends_with("a domain name to put it under"));

@@ -1,84 +1,18 @@
-//! The text of a message as it comes after DATA (RFC 5321 §4.1.1.4 and §4.5.2).
+//! A message after DATA (RFC 5321 §4.1.1.4 and §4.5.2).
 //!
 //! Only CRLF "." CRLF ends it. A bare CR, a bare LF or NUL does not, and spoils it: the text is read to its end and refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The longest line of a message with its CRLF. RFC 5321 §4.5.3.1.6 asks for 1000; real mail has more.
-pub const LINE_MAX: usize = 8192;
-
-/// What is reserved of the memory at once.
-const STEP: usize = 64 * 1024;
-
-/// The memory that all messages being received may take together.
-#[derive(Debug)]
-pub struct Memory {
-    limit: usize,
-    taken: AtomicUsize,
-}
-
-impl Memory {
-    /// `limit` in octets.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Memory { limit, taken: AtomicUsize::new(0) })
-    }
-
-    fn take(&self, octets: usize) -> bool {
-        let fits = |taken: usize| taken.checked_add(octets).filter(|sum| *sum <= self.limit);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
-    }
-}
-
-/// A message as it was sent, without the dots that protected its lines. Gives its memory back when dropped.
-#[derive(Debug)]
-pub struct Text {
-    octets: Vec<u8>,
-    reserved: usize,
-    memory: Arc<Memory>,
-}
-
-impl Text {
-    /// The octets; each line ends with CRLF.
-    pub fn octets(&self) -> &[u8] {
-        &self.octets
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.reserved, Ordering::Relaxed);
-    }
-}
-
-/// Why a message is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A CR without LF.
-    BareCr,
-    /// An LF without CR.
-    BareLf,
-    /// A NUL octet.
-    Nul,
-    /// A line longer than [`LINE_MAX`].
-    LineTooLong,
-    /// The message is longer than its limit.
-    TooLarge,
-    /// The memory for all messages is in use.
-    OutOfMemory,
-}
+use crate::text::{Builder, Fault, Memory, Text};
 
 /// Reads a message piece by piece.
 #[derive(Debug)]
 pub struct Decoder {
-    text: Text,
-    limit: usize,
+    text: Builder,
     state: State,
-    /// Octets of the current line so far, as sent.
-    line: usize,
-    /// Octets of a spoiled message that were thrown away.
-    discarded: usize,
-    fault: Option<Fault>,
+    /// There was a line end that others may read otherwise, or NUL, whether or not the message had another fault before.
+    ambiguous: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,14 +34,7 @@ enum State {
 impl Decoder {
     /// `limit` is the size of the longest message, in octets.
     pub fn new(limit: usize, memory: &Arc<Memory>) -> Self {
-        Decoder {
-            text: Text { octets: Vec::new(), reserved: 0, memory: Arc::clone(memory) },
-            limit,
-            state: State::LineStart,
-            line: 0,
-            discarded: 0,
-            fault: None,
-        }
+        Decoder { text: Builder::new(limit, memory), state: State::LineStart, ambiguous: false }
     }
 
     /// Takes octets up to the end of the message, and says how many it took.
@@ -122,32 +49,23 @@ impl Decoder {
                 // The dot was alone on its line with a bare CR.
                 (State::DotCr, _) => {
                     self.spoil(Fault::BareCr);
-                    self.state = State::Inside;
                     continue;
                 }
                 (State::Cr, b'\n') => {
-                    self.keep(b"\r\n");
-                    self.line = 0;
+                    self.text.end_line();
                     self.state = State::LineStart;
                 }
                 (State::Cr, _) => {
                     self.spoil(Fault::BareCr);
-                    self.state = State::Inside;
                     continue;
                 }
                 (_, b'\r') => self.state = State::Cr,
-                (_, b'\n') => {
-                    self.spoil(Fault::BareLf);
-                    self.state = State::Inside;
-                }
-                (_, 0) => {
-                    self.spoil(Fault::Nul);
-                    self.state = State::Inside;
-                }
+                (_, b'\n') => self.spoil(Fault::BareLf),
+                (_, 0) => self.spoil(Fault::Nul),
                 _ => {
                     let rest = &input[at..];
                     let run = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n' | 0)).unwrap_or(rest.len());
-                    self.keep(&rest[..run]);
+                    self.text.part(&rest[..run]);
                     self.state = State::Inside;
                     at += run;
                     continue;
@@ -165,51 +83,30 @@ impl Decoder {
 
     /// Whether so much of a spoiled message was thrown away that it is not worth waiting for its end.
     pub fn is_exhausted(&self) -> bool {
-        self.discarded > self.limit.max(1 << 20)
+        self.text.is_exhausted()
+    }
+
+    /// Whether a bare CR, a bare LF or NUL was read: another server may have seen the end of the message there.
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous
     }
 
     /// The message, or why it is refused: the first thing that was wrong.
     pub fn finish(self) -> Result<Text, Fault> {
-        match self.fault {
-            None => Ok(self.text),
-            Some(fault) => Err(fault),
-        }
-    }
-
-    fn keep(&mut self, octets: &[u8]) {
-        self.line += octets.len();
-        let longest = if octets == b"\r\n" { LINE_MAX } else { LINE_MAX - 2 };
-        if self.line > longest {
-            self.spoil(Fault::LineTooLong);
-        }
-        let size = self.text.octets.len() + octets.len();
-        if size > self.limit {
-            self.spoil(Fault::TooLarge);
-        } else if self.fault.is_none() && size > self.text.reserved {
-            let step = (size - self.text.reserved).max(STEP);
-            if self.text.memory.take(step) {
-                self.text.reserved += step;
-            } else {
-                self.spoil(Fault::OutOfMemory);
-            }
-        }
-        if self.fault.is_some() {
-            self.discarded += octets.len();
-        } else {
-            self.text.octets.extend_from_slice(octets);
-        }
+        self.text.finish()
     }
 
     fn spoil(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
-        self.discarded += 1;
-        self.text.octets = Vec::new();
+        self.text.spoil(fault);
+        self.ambiguous = true;
+        self.state = State::Inside;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::LINE_MAX;
     use proptest::prelude::*;
 
     const LIMIT: usize = 100_000;
@@ -303,22 +200,6 @@ mod tests {
             assert!(pushed < 3 << 20, "read on for ever");
         }
         assert!(pushed > LIMIT);
-    }
-
-    #[test]
-    fn messages_share_the_memory_and_give_it_back() {
-        let memory = Memory::new(3 * STEP);
-        let message = |memory: &Arc<Memory>| {
-            let mut decoder = Decoder::new(10 * STEP, memory);
-            decoder.push("0123456789abcd\r\n".repeat(2 * STEP / 16).as_bytes());
-            decoder.push(b".\r\n");
-            decoder.finish()
-        };
-        let first = message(&memory).expect("there is room for one");
-        assert_eq!(message(&memory).expect_err("there is none for two"), Fault::OutOfMemory);
-        drop(first);
-        message(&memory).expect("there is room again");
-        assert_eq!(memory.taken.load(Ordering::Relaxed), 0);
     }
 
     /// Octets that matter here, mostly.

@@ -1,52 +1,74 @@
-//! The header fields that this server puts before a message: Return-Path, Delivered-To and Received (RFC 5321 §4.4).
+//! The Received field that this server puts before a message (RFC 5321 §4.4).
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// What the fields say.
+/// What the field says.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
-    /// MAIL FROM without angle brackets; empty for the null sender.
-    pub mail_from: &'a str,
-    /// The recipients without angle brackets.
-    pub recipients: &'a [String],
     /// The client's name, as it was sent.
     pub ehlo_name: &'a str,
     /// The client's address.
     pub client: IpAddr,
-    /// The client said EHLO, not HELO.
-    pub extended: bool,
+    /// How the message came.
+    pub protocol: Protocol,
+    /// TLS version and cipher suite, where TLS was in use.
+    pub tls: Option<&'a str>,
     /// This host.
     pub host_name: &'a str,
     /// The message's id in logs and replies.
     pub id: &'a str,
+    /// The recipient, where there is only one.
+    pub recipient: Option<&'a str>,
     /// Seconds since 1970-01-01T00:00:00Z.
     pub now: u64,
 }
 
-impl Trace<'_> {
-    /// The fields, each line with its CRLF.
-    ///
-    /// Addresses come out of the grammar of MAIL and RCPT, which lets nothing through that ends a line. The EHLO name can be
-    /// anything printable; what has a meaning in a header field is replaced by `?`.
-    pub fn fields(&self) -> String {
-        let mut fields = format!("Return-Path: <{}>\r\n", self.mail_from);
-        for recipient in self.recipients {
-            let _ = write!(fields, "Delivered-To: {recipient}\r\n");
+/// How a message came, for the `with` clause.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol {
+    /// The client said EHLO, not HELO.
+    pub extended: bool,
+    /// Under TLS.
+    pub tls: bool,
+    /// The transaction uses SMTPUTF8.
+    pub utf8: bool,
+}
+
+impl Protocol {
+    /// The registered name (RFC 3848; RFC 6531 §4.3).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol { utf8: true, tls: true, .. } => "UTF8SMTPS",
+            Protocol { utf8: true, .. } => "UTF8SMTP",
+            Protocol { extended: true, tls: true, .. } => "ESMTPS",
+            Protocol { extended: true, .. } => "ESMTP",
+            _ => "SMTP",
         }
+    }
+}
+
+impl Trace<'_> {
+    /// The field, each line with its CRLF.
+    ///
+    /// The recipient comes out of the grammar of RCPT, which lets nothing through that ends a line. The EHLO name can be anything
+    /// printable; what has a meaning in a header field is replaced by `?`.
+    pub fn received(&self) -> String {
         let name: String = self.ehlo_name.chars().map(|c| if is_name_character(c) { c } else { '?' }).collect();
         let client = match self.client {
             IpAddr::V4(v4) => format!("[{v4}]"),
             IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
         };
-        let protocol = if self.extended { "ESMTP" } else { "SMTP" };
-        let _ = write!(fields, "Received: from {name} ({client})\r\n\tby {} with {protocol} id {}", self.host_name, self.id);
-        // Naming one of several recipients would tell each about the other.
-        if let [recipient] = self.recipients {
-            let _ = write!(fields, "\r\n\tfor <{recipient}>");
+        let mut field = format!("Received: from {name} ({client})\r\n");
+        if let Some(tls) = self.tls {
+            let _ = write!(field, "\t(using {tls})\r\n");
         }
-        let _ = write!(fields, ";\r\n\t{}\r\n", date(self.now));
-        fields
+        let _ = write!(field, "\tby {} with {} id {}", self.host_name, self.protocol.as_str(), self.id);
+        if let Some(recipient) = self.recipient {
+            let _ = write!(field, "\r\n\tfor <{recipient}>");
+        }
+        let _ = write!(field, ";\r\n\t{}\r\n", date(self.now));
+        field
     }
 }
 
@@ -83,50 +105,60 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
 
+    const PLAIN: Protocol = Protocol { extended: true, tls: false, utf8: false };
+
     fn trace() -> Trace<'static> {
         Trace {
-            mail_from: "smith@example.com",
-            recipients: &[],
             ehlo_name: "mail.example.com",
             client: IpAddr::V6("2001:db8::1".parse().expect("valid")),
-            extended: true,
+            protocol: PLAIN,
+            tls: None,
             host_name: "mx.demo.example",
             id: "0a1b",
+            recipient: None,
             now: 1_795_524_018,
         }
     }
 
     #[test]
-    fn writes_all_fields() {
-        let recipients = ["jones@demo.example".to_owned()];
+    fn says_all_that_is_known() {
+        let protocol = Protocol { tls: true, ..PLAIN };
+        let field = Trace { recipient: Some("a@b"), tls: Some("TLSv1_3 X"), protocol, ..trace() }.received();
         assert_eq!(
-            Trace { recipients: &recipients, ..trace() }.fields(),
-            "Return-Path: <smith@example.com>\r\n\
-             Delivered-To: jones@demo.example\r\n\
-             Received: from mail.example.com ([IPv6:2001:db8::1])\r\n\
-             \tby mx.demo.example with ESMTP id 0a1b\r\n\
-             \tfor <jones@demo.example>;\r\n\
+            field,
+            "Received: from mail.example.com ([IPv6:2001:db8::1])\r\n\t(using TLSv1_3 X)\r\n\
+             \tby mx.demo.example with ESMTPS id 0a1b\r\n\tfor <a@b>;\r\n\tTue, 24 Nov 2026 12:40:18 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn and_no_more() {
+        let client = IpAddr::V4("192.0.2.1".parse().expect("valid"));
+        let field = Trace { client, protocol: Protocol { extended: false, ..PLAIN }, ..trace() }.received();
+        assert_eq!(
+            field,
+            "Received: from mail.example.com ([192.0.2.1])\r\n\tby mx.demo.example with SMTP id 0a1b;\r\n\
              \tTue, 24 Nov 2026 12:40:18 +0000\r\n"
         );
     }
 
     #[test]
-    fn names_no_recipient_among_several() {
-        let recipients = ["a@b".to_owned(), "c@d".to_owned()];
-        let client = IpAddr::V4("192.0.2.1".parse().expect("valid"));
-        let fields = Trace { mail_from: "", recipients: &recipients, client, extended: false, ..trace() }.fields();
-        assert_eq!(
-            fields,
-            "Return-Path: <>\r\nDelivered-To: a@b\r\nDelivered-To: c@d\r\n\
-             Received: from mail.example.com ([192.0.2.1])\r\n\tby mx.demo.example with SMTP id 0a1b;\r\n\
-             \tTue, 24 Nov 2026 12:40:18 +0000\r\n"
-        );
+    fn protocols_have_their_registered_names() {
+        for (extended, tls, utf8, name) in [
+            (false, false, false, "SMTP"),
+            (true, false, false, "ESMTP"),
+            (true, true, false, "ESMTPS"),
+            (true, false, true, "UTF8SMTP"),
+            (true, true, true, "UTF8SMTPS"),
+        ] {
+            assert_eq!(Protocol { extended, tls, utf8 }.as_str(), name);
+        }
     }
 
     #[test]
     fn the_name_cannot_forge_anything() {
-        let fields = Trace { ehlo_name: "a(b)c;\"d<e>,f\\g", ..trace() }.fields();
-        assert!(fields.contains("from a?b?c??d?e??f?g (["), "{fields}");
+        let field = Trace { ehlo_name: "a(b)c;\"d<e>,f\\g", ..trace() }.received();
+        assert!(field.contains("from a?b?c??d?e??f?g (["), "{field}");
     }
 
     #[test]

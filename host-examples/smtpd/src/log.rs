@@ -5,20 +5,20 @@
 use std::io::IsTerminal;
 use std::net::IpAddr;
 
-use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Reply, Verdict};
+use smtp_fallback_policy::contract::{AuthResult, AuthResults, Connection, Decision, Reply, Verdict};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::LogFormat;
 use crate::policy::Question;
 
 /// Starts logging. `filter` was checked when the configuration was read.
-pub fn start(filter: &str) {
-    let filter = EnvFilter::new(filter);
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
+pub fn start(filter: &str, format: LogFormat) {
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr).with_target(false);
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    };
     if let Err(error) = started {
         eprintln!("logging cannot be started: {error}");
     }
@@ -87,17 +87,22 @@ fn stage(connection: &Connection) -> &'static str {
 }
 
 fn evidence(results: &AuthResults) -> String {
-    let AuthResults { spf_mail_from, spf_helo, dkim, .. } = results;
+    let AuthResults { spf_mail_from, spf_helo, dkim, dmarc, arc, iprev } = results;
+    let word = |method: &str, result: AuthResult, detail: &str| match detail {
+        "" => format!("{method}={}", result.as_str()),
+        detail => format!("{method}={} ({detail})", result.as_str()),
+    };
     let mut words = Vec::new();
-    words.extend(spf_mail_from.iter().map(|spf| format!("spf={} ({})", spf.result.as_str(), spf.domain)));
-    words.extend(spf_helo.iter().map(|spf| format!("spf-helo={} ({})", spf.result.as_str(), spf.domain)));
+    words.extend(spf_mail_from.iter().map(|spf| word("spf", spf.result, &spf.domain)));
+    words.extend(spf_helo.iter().map(|spf| word("spf-helo", spf.result, &spf.domain)));
     match dkim.as_deref() {
         Some([]) => words.push("dkim=none".to_owned()),
-        Some(signatures) => {
-            words.extend(signatures.iter().map(|dkim| format!("dkim={} ({})", dkim.result.as_str(), dkim.domain)))
-        }
+        Some(signatures) => words.extend(signatures.iter().map(|dkim| word("dkim", dkim.result, &dkim.domain))),
         None => {}
     }
+    words.extend(dmarc.iter().map(|dmarc| word("dmarc", dmarc.result, &dmarc.domain)));
+    words.extend(arc.iter().map(|arc| word("arc", arc.result, &arc.sealers.join(" "))));
+    words.extend(iprev.iter().map(|iprev| word("iprev", iprev.result, iprev.name.as_deref().unwrap_or_default())));
     words.join(", ")
 }
 

@@ -2,14 +2,22 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use smtp_fallback_policy::contract::Mode;
 use smtp_fallback_smtpd::args::{Args, HELP, Run};
 use smtp_fallback_smtpd::config::Config;
-use smtp_fallback_smtpd::load::{self, LoadedPolicy};
-use smtp_fallback_smtpd::log;
-use smtp_fallback_smtpd::server::Server;
+use smtp_fallback_smtpd::load::{self, LoadedPolicy, PolicyError, PolicySource};
+use smtp_fallback_smtpd::server::{Listeners, Server};
+use smtp_fallback_smtpd::session::Service;
+use smtp_fallback_smtpd::{log, notify, privileges};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
+
+/// Files that are open beside those of connections: listeners, logs, name servers, messages being written.
+const OTHER_FILES: u64 = 200;
+/// Files for a connection: the client's, upstream's, and a message's.
+const FILES_FOR_A_CONNECTION: u64 = 3;
 
 fn main() -> ExitCode {
     let run = match Args::parse(std::env::args_os().skip(1)) {
@@ -44,7 +52,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 fn check(config: &Config, run: &Run) -> Outcome {
     // All that can be found out at once is shown at once.
     let service = runtime()?.block_on(async { load::check_service(config) });
-    let policy = load::policy(config, run.observe);
+    let policy = PolicySource::new(config, run.observe).load();
     if let (Err(error), Err(_)) = (&service, &policy) {
         eprintln!("smtp-fallback-smtpd: {error}");
     }
@@ -53,50 +61,121 @@ fn check(config: &Config, run: &Run) -> Outcome {
         println!("warning: policy {}: {}", place(&warning.pointer), warning.message);
     }
     service?;
+    if let Some(user) = &config.user {
+        privileges::check(user, config.group.as_deref())?;
+    }
     println!("{} can be used; the policy is in {} mode", run.config.display(), word(mode));
     Ok(())
 }
 
 fn serve(config: &Config, run: &Run) -> Outcome {
-    log::start(&config.log);
-    let pool = match load::policy(config, run.observe) {
-        Ok(LoadedPolicy { pool, mode, warnings }) => {
-            for warning in &warnings {
-                tracing::warn!(event = "policy-warning", place = place(&warning.pointer), "{}", warning.message);
-            }
-            tracing::info!(event = "policy-loaded", mode = word(mode));
-            Some(pool)
+    log::start(&config.log, config.log_format);
+    let listeners = Listeners::bind(config)?;
+    raise_file_limit(config);
+    // Everything else is read by the user that reads it again later: what will fail then fails now.
+    match &config.user {
+        Some(user) => privileges::drop_to(user, config.group.as_deref())?,
+        None if privileges::is_root() => {
+            tracing::warn!(event = "running-as-root", "set `user` in the configuration, so that the server gives root up");
         }
+        None => {}
+    }
+    let mut source = PolicySource::new(config, run.observe);
+    let policy = source.load();
+    report(&policy);
+    if policy.is_err() {
         // The policy only asks for another route: without it mail is still to be accepted.
-        Err(error) => {
-            for line in error.to_string().lines() {
-                tracing::error!(event = "no-policy", "{}", line.trim_start());
-            }
-            tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");
-            None
-        }
-    };
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let service = load::service(config, pool.clone())?;
-        let server = Server::bind(config, service)?;
+        tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");
+    }
+    runtime()?.block_on(async {
+        let service = Arc::new(load::service(config, policy.as_ref().ok().map(LoadedPolicy::decider))?);
+        let server = Server::new(listeners, Arc::clone(&service))?;
+        let source = Arc::new(Mutex::new(source));
+        let mut hangup = signal(SignalKind::hangup())?;
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         for address in server.addresses() {
             tracing::info!(%address, "listening");
         }
+        tokio::spawn(watchdog());
+        notify::ready();
         server
             .run(async || {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                // Bounded by the signals that somebody sends.
+                loop {
+                    tokio::select! {
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                        _ = hangup.recv() => reload(&source, &service).await,
+                    }
                 }
+                notify::stopping();
             })
             .await;
-        if let Some(pool) = pool {
+        if let Ok(LoadedPolicy { pool, .. }) = policy {
             tracing::info!(event = "stopped", failures = ?pool.failures());
         }
         Ok(())
     })
+}
+
+/// Reads policy and certificates again. What has an error stays as it was.
+async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
+    notify::reloading();
+    let (source, service) = (Arc::clone(source), Arc::clone(service));
+    let reloaded = tokio::task::spawn_blocking(move || {
+        let loaded = source.blocking_lock().load();
+        report(&loaded);
+        match loaded {
+            Ok(loaded) => service.policy.decide_by(loaded.decider()),
+            Err(_) => tracing::error!(event = "policy-kept", "the reload failed: what was in force before stays in force"),
+        }
+        if let Some(certificates) = &service.certificates {
+            match certificates.reload() {
+                Ok(()) => tracing::info!(event = "certificates-loaded"),
+                Err(error) => tracing::error!(event = "certificates-kept", %error, "those that were in use before stay in use"),
+            }
+        }
+    });
+    if let Err(error) = reloaded.await {
+        tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
+    }
+    notify::ready();
+}
+
+fn report(loaded: &Result<LoadedPolicy, PolicyError>) {
+    match loaded {
+        Ok(LoadedPolicy { mode, warnings, .. }) => {
+            for warning in warnings {
+                tracing::warn!(event = "policy-warning", place = place(&warning.pointer), "{}", warning.message);
+            }
+            tracing::info!(event = "policy-loaded", mode = word(*mode));
+        }
+        Err(error) => {
+            for line in error.to_string().lines() {
+                tracing::error!(event = "policy-error", "{}", line.trim_start());
+            }
+        }
+    }
+}
+
+fn raise_file_limit(config: &Config) {
+    let wanted = (config.limits.connections as u64).saturating_mul(FILES_FOR_A_CONNECTION).saturating_add(OTHER_FILES);
+    match privileges::raise_file_limit(wanted) {
+        Ok(limit) if limit >= wanted => {}
+        Ok(limit) => {
+            tracing::warn!(event = "few-files", limit, wanted, "the system allows fewer open files than all connections may need")
+        }
+        Err(error) => tracing::warn!(event = "few-files", %error, wanted, "the limit of open files cannot be read or raised"),
+    }
+}
+
+/// Tells the service manager that the server still runs, for as long as it does.
+async fn watchdog() {
+    let Some(interval) = notify::watchdog() else { return };
+    loop {
+        notify::alive();
+        tokio::time::sleep(interval).await;
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

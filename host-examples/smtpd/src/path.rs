@@ -1,8 +1,10 @@
 //! The addresses of MAIL and RCPT (RFC 5321 §4.1.2).
 //!
 //! The octets of an address end up in header fields and logs: nothing outside the grammar gets through. In one point the grammar is
-//! read generously: an unquoted local part may have dots at its ends or in a row, as some real addresses do.
+//! read generously: an unquoted local part may have dots at its ends or in a row, as some real addresses do. Letters beyond ASCII are
+//! read as RFC 6531 §3.3 has them; whether a client may use them is for the session to say.
 
+use std::borrow::Cow;
 use std::fmt;
 
 const LOCAL_PART_MAX: usize = 64;
@@ -31,6 +33,24 @@ impl Mailbox {
     pub fn domain(&self) -> &str {
         &self.address[self.at + 1..]
     }
+
+    /// The domain as the DNS and the policy's lists know it: in lower case, and in ASCII (RFC 5890 §2.3.2.1).
+    pub fn ascii_domain(&self) -> String {
+        a_labels(self.domain()).unwrap_or(Cow::Borrowed(self.domain())).to_ascii_lowercase()
+    }
+
+    /// Whether the address can be used without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        self.address.is_ascii()
+    }
+
+    /// The address with its domain in ASCII, which is what the policy is asked about. The local part is as it was sent.
+    pub fn with_ascii_domain(&self) -> String {
+        match a_labels(self.domain()) {
+            Some(Cow::Owned(domain)) => format!("{}@{domain}", self.local_part()),
+            _ => self.address.clone(),
+        }
+    }
 }
 
 /// Where a message comes from.
@@ -50,6 +70,19 @@ impl ReversePath {
             ReversePath::Mailbox(mailbox) => mailbox.address(),
         }
     }
+
+    /// As [`Mailbox::with_ascii_domain`]; empty for the null sender.
+    pub fn with_ascii_domain(&self) -> String {
+        match self {
+            ReversePath::Null => String::new(),
+            ReversePath::Mailbox(mailbox) => mailbox.with_ascii_domain(),
+        }
+    }
+
+    /// Whether the path can be used without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        self.address().is_ascii()
+    }
 }
 
 /// Where a message goes.
@@ -59,6 +92,26 @@ pub enum ForwardPath {
     Postmaster,
     /// An address.
     Mailbox(Mailbox),
+}
+
+impl ForwardPath {
+    /// Whether the path can be used without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            ForwardPath::Postmaster => true,
+            ForwardPath::Mailbox(mailbox) => mailbox.is_ascii(),
+        }
+    }
+}
+
+impl fmt::Display for ForwardPath {
+    /// As it stands in RCPT, between its brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ForwardPath::Postmaster => f.write_str("<Postmaster>"),
+            ForwardPath::Mailbox(mailbox) => write!(f, "<{}>", mailbox.address()),
+        }
+    }
 }
 
 /// What is wrong with a path. The texts are part of a reply and repeat nothing that the client sent.
@@ -117,6 +170,14 @@ pub fn is_domain(text: &str) -> bool {
     text.len() <= DOMAIN_MAX && text.split('.').all(is_label)
 }
 
+/// A domain with letters beyond ASCII in its ASCII form, where it has one; one that is ASCII, or an address literal, as it is.
+fn a_labels(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    idna::domain_to_ascii_strict(domain).ok().filter(|name| is_domain(name)).map(Cow::Owned)
+}
+
 /// Whether `text` is an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
 pub fn is_address_literal(text: &str) -> bool {
     let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else { return false };
@@ -137,7 +198,8 @@ fn bracketed(text: &str) -> Result<(Mailbox, &str), PathError> {
         _ => PathError::LocalPart,
     })?;
     let end = domain.find('>').ok_or(PathError::Brackets)?;
-    if !is_domain(&domain[..end]) && !is_address_literal(&domain[..end]) {
+    let name = &domain[..end];
+    if !is_address_literal(name) && !a_labels(name).is_some_and(|name| is_domain(&name)) {
         return Err(PathError::Domain);
     }
     let mailbox = Mailbox { address: text[..local + 1 + end].to_owned(), at: local };
@@ -176,12 +238,12 @@ fn local_part(text: &str) -> Result<usize, PathError> {
     } else {
         octets.iter().position(|octet| !is_atom_or_dot(*octet)).unwrap_or(octets.len())
     };
-    let printable = octets[..length].iter().all(|octet| matches!(octet, b' '..=b'~'));
+    let printable = octets[..length].iter().all(|octet| matches!(octet, b' '..=b'~' | 0x80..));
     if printable && matches!(length, 1..=LOCAL_PART_MAX) { Ok(length) } else { Err(PathError::LocalPart) }
 }
 
 fn is_atom_or_dot(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b".!#$%&'*+-/=?^_`{|}~".contains(&octet)
+    octet.is_ascii_alphanumeric() || b".!#$%&'*+-/=?^_`{|}~".contains(&octet) || !octet.is_ascii()
 }
 
 #[cfg(test)]
@@ -209,6 +271,21 @@ mod tests {
         ] {
             assert_eq!(address(text), (format!("{local}@{domain}"), domain.to_owned()));
         }
+    }
+
+    #[test]
+    fn reads_letters_beyond_ascii() {
+        let Ok((ReversePath::Mailbox(mailbox), "")) = reverse_path("<jörg@Bücher.example>") else { panic!("is an address") };
+        assert_eq!(mailbox.address(), "jörg@Bücher.example");
+        assert_eq!(mailbox.ascii_domain(), "xn--bcher-kva.example");
+        assert_eq!(mailbox.with_ascii_domain(), "jörg@xn--bcher-kva.example");
+        assert!(!mailbox.is_ascii());
+        assert_eq!(address("<\"jö rg\"@b.example>").0, "\"jö rg\"@b.example");
+        for text in ["<a@b\u{fffd}c>", "<a@ü..b>", "<a@-ü.b>", "<a@ü\u{2e}>", "<@ü:a@b>", "<a@[ü]>"] {
+            assert_eq!(reverse_path(text), Err(PathError::Domain), "{text}");
+        }
+        let Ok((ReversePath::Mailbox(plain), "")) = reverse_path("<a@B.Example>") else { panic!("is an address") };
+        assert_eq!((plain.ascii_domain(), plain.with_ascii_domain()), ("b.example".into(), "a@B.Example".into()));
     }
 
     #[test]

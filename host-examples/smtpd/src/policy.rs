@@ -1,7 +1,7 @@
 //! Asking the policy, with the records that it wants, and storing those that it gives back.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, Message, RecordUpdate, StoredRecord};
@@ -53,27 +53,36 @@ pub struct Pending {
 
 /// The decider and its records.
 pub struct Policy {
-    /// Absent when no policy could be loaded at start: everything is accepted.
-    decider: Option<Box<dyn Decider>>,
+    /// Absent while no policy could be loaded: everything is accepted.
+    decider: RwLock<Option<Arc<dyn Decider>>>,
     store: Arc<dyn Store>,
 }
 
 impl Policy {
     /// Without a decider, everything is accepted with the reason `no-policy`.
-    pub fn new(decider: Option<Box<dyn Decider>>, store: Arc<dyn Store>) -> Self {
-        Policy { decider, store }
+    pub fn new(decider: Option<Arc<dyn Decider>>, store: Arc<dyn Store>) -> Self {
+        Policy { decider: RwLock::new(decider), store }
     }
 
     /// Whether there is a decider.
     pub fn is_loaded(&self) -> bool {
-        self.decider.is_some()
+        self.decider().is_some()
+    }
+
+    /// Decides by this one from now on.
+    pub fn decide_by(&self, decider: Arc<dyn Decider>) {
+        *self.decider.write().unwrap_or_else(PoisonError::into_inner) = Some(decider);
+    }
+
+    fn decider(&self) -> Option<Arc<dyn Decider>> {
+        self.decider.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Decides, and hands back the records to store once the reply is on its way.
     ///
     /// `client` and `id` (of the message, at the end of data) are for the log.
     pub async fn ask(&self, client: IpAddr, id: Option<&str>, mut question: Question) -> (Decision, Option<Pending>) {
-        let Some(decider) = &self.decider else {
+        let Some(decider) = self.decider() else {
             let decision = Decision::without_policy(question.connection.stage);
             log::decision(client, id, &question, &decision);
             return (decision, None);
@@ -110,12 +119,12 @@ impl Policy {
     /// Stores the records of a decision; where another session was faster, those of the same decision made anew.
     pub async fn store(&self, pending: Pending) {
         let Pending { mut question, updates } = pending;
-        let Some(decider) = self.decider.as_deref() else { return };
+        let Some(decider) = self.decider() else { return };
         let seen = std::mem::take(&mut question.connection.records);
         let now = question.connection.now;
         let again = |records: &[StoredRecord]| {
             question.connection.records = records.to_vec();
-            decide(decider, &question).records
+            decide(decider.as_ref(), &question).records
         };
         let written = smtp_fallback_store::write_back(self.store.as_ref(), &seen, updates, now, again);
         match timeout(WRITE_TIME, written).await {
@@ -226,7 +235,7 @@ pub(crate) mod tests {
             *seen.lock().expect("sound") = connection.records.iter().map(|record| record.value[0]).collect();
             decision(Verdict::Continue)
         });
-        let policy = Policy::new(Some(Box::new(decider)), store);
+        let policy = Policy::new(Some(Arc::new(decider)), store);
         assert!(policy.ask(CLIENT, None, question()).await.1.is_none());
         assert_eq!(*found.lock().expect("sound"), [7, 8], "two rounds, and each record once");
     }
@@ -235,7 +244,7 @@ pub(crate) mod tests {
     async fn a_conflict_is_decided_anew() {
         let store = Arc::new(MemoryStore::new(10));
         let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
-        let policy = Policy::new(Some(Box::new(counter)), Arc::clone(&store) as Arc<dyn Store>);
+        let policy = Policy::new(Some(Arc::new(counter)), Arc::clone(&store) as Arc<dyn Store>);
         let (_, first) = policy.ask(CLIENT, None, question()).await;
         let (_, second) = policy.ask(CLIENT, None, question()).await;
         policy.store(first.expect("a record")).await;
@@ -262,7 +271,7 @@ pub(crate) mod tests {
         }
         tokio::time::timeout(WRITE_TIME * 2, async {
             let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
-            let policy = Policy::new(Some(Box::new(counter)), Arc::new(Broken));
+            let policy = Policy::new(Some(Arc::new(counter)), Arc::new(Broken));
             let (decision, pending) = policy.ask(CLIENT, None, question()).await;
             assert_eq!(decision.verdict, Verdict::Continue);
             policy.store(pending.expect("a record")).await;

@@ -9,13 +9,17 @@ use std::time::Duration;
 use smtp_fallback_policy::contract::Listener as Kind;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
-use crate::reply::Reply;
+use crate::gate::{Gate, Place};
+use crate::loopback::LoopbackWatch;
+use crate::proxy::{self, Header, ProxyError};
+use crate::reply::{ClientReads, Reply};
 use crate::session::{Origin, Service, serve};
-use crate::wire::{Phase, Wire};
+use crate::trusted::Trusted;
+use crate::wire::{Patience, Phase, Wire};
 
 /// How long sessions may finish their transaction after the signal.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -25,16 +29,22 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 const TURNED_AWAY: usize = 64;
 /// How long a connection over the limit is written to.
 const TURN_AWAY_TIME: Duration = Duration::from_secs(5);
+/// How long a proxy may take for its header.
+const PROXY_TIME: Duration = Duration::from_secs(5);
 /// The pause after a failed accept (no file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the system may queue for a listener.
 const BACKLOG: i32 = 1024;
 
-/// Bound listeners with the service behind them.
+/// Bound listeners, which take no connection yet. They are bound before anything else is done, since ports below 1024 take rights that
+/// the server then gives up.
+pub struct Listeners(Vec<(std::net::TcpListener, Listener)>);
+
+/// Listeners with the service behind them.
 pub struct Server {
     listeners: Vec<(TcpListener, Listener)>,
     service: Arc<Service>,
-    connections: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 /// A listener cannot be opened.
@@ -57,23 +67,32 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Listener {
     kind: Kind,
     offers: bool,
+    proxies: Trusted,
+}
+
+impl Listeners {
+    /// Binds all listeners of the configuration.
+    pub fn bind(config: &Config) -> Result<Listeners, BindError> {
+        let bound = |listener: &config::Listener| {
+            let socket = bind(listener.address).map_err(|error| BindError { address: listener.address, error })?;
+            Ok((socket, Listener { kind: listener.kind, offers: listener.extension, proxies: listener.proxy_from.clone() }))
+        };
+        config.listeners.iter().map(bound).collect::<Result<_, _>>().map(Listeners)
+    }
 }
 
 impl Server {
-    /// Binds all listeners of the configuration. Needs a tokio runtime.
-    pub fn bind(config: &Config, service: Service) -> Result<Server, BindError> {
-        let bound = |listener: &config::Listener| {
-            let socket = bind(listener.address).map_err(|error| BindError { address: listener.address, error })?;
-            let offers = listener.extension && listener.address.is_ipv6();
-            Ok((socket, Listener { kind: listener.kind, offers }))
-        };
-        let listeners = config.listeners.iter().map(bound).collect::<Result<_, _>>()?;
-        let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
-        Ok(Server { listeners, service: Arc::new(service), connections })
+    /// Puts the service behind the listeners. Needs a tokio runtime.
+    pub fn new(listeners: Listeners, service: Arc<Service>) -> io::Result<Server> {
+        let tokio = |(socket, listener): (std::net::TcpListener, Listener)| Ok((TcpListener::from_std(socket)?, listener));
+        let listeners = listeners.0.into_iter().map(tokio).collect::<io::Result<_>>()?;
+        let limits = &service.limits;
+        let gate = Gate::new(limits.connections, limits.connections_per_prefix, limits.ipv6_prefix, limits.ipv4_prefix);
+        Ok(Server { listeners, service, gate })
     }
 
     /// Where it listens, with the ports that the system chose, in the order of the configuration.
@@ -85,14 +104,16 @@ impl Server {
     /// Serves until `shutdown`, then finishes what is in hand: sessions without a transaction are closed with 421, the others have 30 s
     /// to come to its end. A second `shutdown` ends that time.
     pub async fn run(self, mut shutdown: impl AsyncFnMut()) {
-        let Server { listeners, service, connections } = self;
+        let Server { listeners, service, gate } = self;
+        let clients = Arc::new(LoopbackWatch::default());
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut accepting = JoinSet::new();
         for (socket, listener) in listeners {
             let acceptor = Acceptor {
                 listener,
                 service: Arc::clone(&service),
-                connections: Arc::clone(&connections),
+                gate: Arc::clone(&gate),
+                clients: Arc::clone(&clients),
                 turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
                 phase: watched.clone(),
             };
@@ -127,7 +148,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// An IPv6 socket takes IPv6 only: IPv4 clients have their own listeners, which do not announce the extension (A23).
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -137,13 +158,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
+#[derive(Clone)]
 struct Acceptor {
     listener: Listener,
     service: Arc<Service>,
-    connections: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    clients: Arc<LoopbackWatch>,
     turned_away: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
 }
@@ -175,32 +198,61 @@ impl Acceptor {
         finished(&mut sessions).await;
     }
 
-    fn connected(&self, sessions: &mut JoinSet<()>, stream: TcpStream, client: SocketAddr) {
+    fn connected(&self, sessions: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
         // Replies are written whole: waiting for more only delays them.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(event = "connection-lost", %client, %error);
+            tracing::debug!(event = "connection-lost", client = %peer.ip(), %error);
             return;
         }
-        let phase = self.phase.clone();
-        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            let origin = Origin { client: client.ip(), kind: self.listener.kind, offers: self.listener.offers };
-            let service = Arc::clone(&self.service);
-            sessions.spawn(async move {
-                serve(service, origin, stream, phase).await;
-                drop(permit);
-            });
-        } else {
-            tracing::warn!(event = "too-many-connections", client = %client.ip());
-            if let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() {
-                sessions.spawn(turn_away(stream, phase, permit));
+        match self.gate.enter() {
+            Ok(place) => {
+                sessions.spawn(self.clone().session(stream, peer, place));
+            }
+            Err(full) => {
+                tracing::warn!(event = "too-many-connections", client = %peer.ip(), limit = full.total);
+                let reply = Reply::new(421, "4.3.2", "too many connections; try again later");
+                sessions.spawn(turn_away(stream, reply, Arc::clone(&self.turned_away), self.phase.clone()));
             }
         }
     }
+
+    /// Finds out who the client is, and serves it if its network has a place left.
+    async fn session(self, mut stream: TcpStream, peer: SocketAddr, mut place: Place) {
+        let local = stream.local_addr().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+        let (client, local) = if self.listener.proxies.contains(peer.ip()) {
+            match proxy::read(&mut stream, PROXY_TIME).await {
+                Ok(Header { client: Some((client, local)) }) => {
+                    self.clients.saw(client.ip());
+                    (client, local)
+                }
+                // The connection is the proxy's own.
+                Ok(Header { client: None }) => (peer, local),
+                // It looks whether the port is open.
+                Err(ProxyError::Closed(0)) => return,
+                Err(error) => {
+                    tracing::warn!(event = "proxy-failure", proxy = %peer.ip(), %error, "the connection was closed");
+                    return;
+                }
+            }
+        } else {
+            self.clients.saw(peer.ip());
+            (peer, local)
+        };
+        if let Err(crowded) = place.identify(client.ip()) {
+            tracing::warn!(event = "too-many-connections", client = %client.ip(), network = %crowded.network, limit = crowded.limit);
+            let reply = Reply::new(421, "4.7.0", "too many connections from your network; try again later");
+            return turn_away(stream, reply, self.turned_away, self.phase).await;
+        }
+        let origin = Origin { client, local, kind: self.listener.kind, offers: self.listener.offers };
+        serve(self.service, origin, stream, self.phase).await;
+        drop(place);
+    }
 }
 
-async fn turn_away(stream: TcpStream, phase: watch::Receiver<Phase>, permit: OwnedSemaphorePermit) {
-    let mut wire = Wire::new(stream, TURN_AWAY_TIME, phase);
-    Reply::new(421, "4.3.2", "too many connections; try again later").write_to(wire.output());
+/// Says why there is no session, unless many are being told already.
+async fn turn_away(stream: TcpStream, reply: Reply, at_a_time: Arc<Semaphore>, phase: watch::Receiver<Phase>) {
+    let Ok(_permit) = at_a_time.try_acquire() else { return };
+    let mut wire = Wire::new(stream, Patience { command: TURN_AWAY_TIME, block: TURN_AWAY_TIME }, phase);
+    reply.write_to(wire.output(), ClientReads::BEFORE_EHLO);
     wire.close().await;
-    drop(permit);
 }

@@ -9,17 +9,24 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::channel::Channel;
+use crate::chunks::Chunks;
 use crate::data::Decoder;
 
-/// The longest command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512, and more for what the extensions add to MAIL.
-pub const COMMAND_MAX: usize = 1024;
+/// The longest command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512; RFC 1870, RFC 3461 and RFC 6531 add up to 1100 to that.
+pub const COMMAND_MAX: usize = 2048;
 
 /// How long the client is waited for after the last reply (A4).
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How much of a refused line is skipped.
 const SKIP_OCTETS: usize = 1 << 20;
-/// Octets read at once.
-const CHUNK: usize = 16 * 1024;
+/// Octets of a message read at once.
+const BLOCK: usize = 16 * 1024;
+/// Octets of commands read at once: a client that is waited for takes no more than this, and most are waited for.
+const COMMANDS: usize = 1024;
 
 /// How far the server's shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +46,8 @@ pub enum Line {
     Complete(Vec<u8>),
     /// One that must not be. Its rest is skipped, up to its CRLF.
     Bad(Fault),
+    /// Such a one that begins with BDAT: how long the chunk behind it is nobody knows.
+    BadChunk(Fault),
 }
 
 /// What is wrong with a line.
@@ -65,25 +74,37 @@ pub enum End {
     ShuttingDown,
     /// The client sent more than the server is willing to skip.
     Flood,
+    /// The TLS handshake failed, so that nothing can be said any more; says why.
+    Handshake(String),
 }
 
 /// One connection, with its buffers.
 pub struct Wire<S> {
-    stream: S,
+    stream: Channel<S>,
     input: Vec<u8>,
     /// Octets of `input` that were dealt with.
     used: usize,
     output: Vec<u8>,
     /// The rest of a refused line is being skipped; how much of it was.
     skipped: Option<usize>,
-    idle: Duration,
+    patience: Patience,
     phase: watch::Receiver<Phase>,
 }
 
+/// How long the client is waited for (RFC 5321 §4.5.3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a command line, and for the client to take the replies.
+    pub command: Duration,
+    /// For the next block of a message.
+    pub block: Duration,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// `idle` is how long to wait for the client, in either direction.
-    pub fn new(stream: S, idle: Duration, phase: watch::Receiver<Phase>) -> Self {
-        Wire { stream, input: Vec::new(), used: 0, output: Vec::new(), skipped: None, idle, phase }
+    /// Over a connection that was just accepted.
+    pub fn new(stream: S, patience: Patience, phase: watch::Receiver<Phase>) -> Self {
+        let stream = Channel::Plain(stream);
+        Wire { stream, input: Vec::new(), used: 0, output: Vec::new(), skipped: None, patience, phase }
     }
 
     /// Where replies are written. They go out when the server has to wait for the client: a group of pipelined commands gets its
@@ -94,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// The next command line. The wait for it ends when the server's shutdown has come to `interrupted_by`.
     pub async fn command(&mut self, interrupted_by: Phase) -> Result<Line, End> {
-        let deadline = Instant::now() + self.idle;
+        let deadline = Instant::now() + self.patience.command;
         loop {
             if *self.phase.borrow() >= interrupted_by {
                 return Err(End::ShuttingDown);
@@ -105,7 +126,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if self.skipped.is_some_and(|skipped| skipped > SKIP_OCTETS) {
                 return Err(End::Flood);
             }
-            self.fill(interrupted_by, deadline).await?;
+            self.fill(COMMANDS, interrupted_by, deadline).await?;
+        }
+    }
+
+    /// Whether the client sends anything, or goes, within `time`: before the greeting it has to wait (RFC 5321 §4.3.1).
+    pub async fn speaks_within(&mut self, time: Duration) -> Result<bool, End> {
+        if self.has_input() {
+            return Ok(true);
+        }
+        match self.fill(COMMANDS, Phase::Draining, Instant::now() + time).await {
+            Ok(()) => Ok(true),
+            Err(End::Idle) => Ok(false),
+            Err(end) => Err(end),
         }
     }
 
@@ -116,9 +149,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if decoder.is_done() || decoder.is_exhausted() {
                 return Ok(());
             }
-            let block = Instant::now() + self.idle;
-            self.fill(Phase::Stopping, block.min(deadline)).await?;
+            let block = Instant::now() + self.patience.block;
+            self.fill(BLOCK, Phase::Stopping, block.min(deadline)).await?;
         }
+    }
+
+    /// Reads a chunk of `size` octets, until `deadline` at the latest: into `chunks`, or into nowhere.
+    pub async fn chunk(&mut self, size: u64, mut chunks: Option<&mut Chunks>, deadline: Instant) -> Result<(), End> {
+        let mut left = size;
+        while left > 0 {
+            let ready = &self.input[self.used..];
+            let ready = &ready[..ready.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            if let Some(chunks) = &mut chunks {
+                chunks.push(ready);
+            }
+            left -= ready.len() as u64;
+            self.used += ready.len();
+            if left > 0 {
+                let block = Instant::now() + self.patience.block;
+                self.fill(BLOCK, Phase::Stopping, block.min(deadline)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the replies written so far and makes the TLS handshake, for which there is `time`. What the client sent in the clear behind
+    /// STARTTLS is thrown away unread (RFC 3207 §4.2): somebody else may have put it there. Says how much that was.
+    pub async fn start_tls(&mut self, acceptor: &TlsAcceptor, time: Duration) -> Result<usize, End> {
+        self.flush().await?;
+        let injected = self.input.len() - self.used;
+        self.input = Vec::new();
+        self.used = 0;
+        self.skipped = None;
+        match timeout(time, self.stream.start_tls(acceptor)).await {
+            Ok(Ok(())) => Ok(injected),
+            Ok(Err(error)) => Err(End::Handshake(error.to_string())),
+            Err(_) => Err(End::Handshake(format!("not done within {} s", time.as_secs()))),
+        }
+    }
+
+    /// The certificates that the client showed, its own first.
+    pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
+        self.stream.client_certificates()
+    }
+
+    /// TLS version and cipher suite, where TLS is in use.
+    pub fn tls_description(&self) -> Option<String> {
+        self.stream.tls_description()
     }
 
     /// Whether octets of the client were received that are not dealt with yet.
@@ -135,8 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await
         };
-        let sent = timeout(self.idle, sent).await;
-        self.output.clear();
+        let sent = timeout(self.patience.command, sent).await;
+        // A long reply was an exception: its room is not kept.
+        self.output = Vec::new();
         sent.map_err(|_| End::Idle)?.map_err(|_| End::Closed)
     }
 
@@ -147,17 +225,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.flush().await.is_err() || self.stream.shutdown().await.is_err() {
             return;
         }
-        let mut rest = vec![0; CHUNK];
+        let mut rest = vec![0; BLOCK];
         let drained = async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} };
         // Whether the time was up makes no difference: the connection is closed now.
         let _ = timeout(DRAIN_TIME, drained).await;
     }
 
-    async fn fill(&mut self, interrupted_by: Phase, deadline: Instant) -> Result<(), End> {
+    /// Waits for up to `most` octets more.
+    async fn fill(&mut self, most: usize, interrupted_by: Phase, deadline: Instant) -> Result<(), End> {
         self.flush().await?;
         self.input.drain(..self.used);
         self.used = 0;
-        self.input.reserve(CHUNK);
+        if self.input.is_empty() && self.input.capacity() > most {
+            // Room for blocks of a message is not kept while a command is waited for.
+            self.input = Vec::new();
+        }
+        self.input.reserve_exact(most);
         tokio::select! {
             biased;
             _ = self.phase.wait_for(|phase| *phase >= interrupted_by) => Err(End::ShuttingDown),
@@ -204,8 +287,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             None => return None,
         };
+        let is_chunk = pending.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
         self.used += used;
-        Some(Line::Bad(fault))
+        Some(if is_chunk { Line::BadChunk(fault) } else { Line::Bad(fault) })
     }
 
     /// Skips up to the next CRLF; says whether it was there.
@@ -229,11 +313,12 @@ mod tests {
     use tokio::io::DuplexStream;
 
     const IDLE: Duration = Duration::from_millis(200);
+    const PATIENCE: Patience = Patience { command: IDLE, block: IDLE };
 
     fn wire() -> (Wire<DuplexStream>, DuplexStream, watch::Sender<Phase>) {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (sender, phase) = watch::channel(Phase::Serving);
-        (Wire::new(ours, IDLE, phase), theirs, sender)
+        (Wire::new(ours, PATIENCE, phase), theirs, sender)
     }
 
     /// The lines that `input` is read as, in pieces of `piece` octets.
@@ -270,6 +355,7 @@ mod tests {
             assert_eq!(lines(b"NOOP\rQUIT\r\nRSET\r\n", piece).await, [Line::Bad(Fault::BareCr), complete("RSET")]);
             assert_eq!(lines(b"NOOP\r\r\nRSET\r\n", piece).await, [Line::Bad(Fault::BareCr), complete("RSET")]);
             assert_eq!(lines(b"NO\0OP\r\nRSET\r\n", piece).await, [Line::Bad(Fault::Nul), complete("RSET")]);
+            assert_eq!(lines(b"bdat 5\0\r\nRSET\r\n", piece).await, [Line::BadChunk(Fault::Nul), complete("RSET")]);
         }
     }
 
@@ -345,6 +431,44 @@ mod tests {
         assert!(start.elapsed() < IDLE * 3, "octet by octet is no way to stay");
         drop(wire);
         drip.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_as_long_as_it_says() {
+        let (mut wire, mut client, _phase) = wire();
+        let later = Instant::now() + Duration::from_secs(10);
+        client.write_all(b"a\r\nQUIT\r\nNOOP\r\n").await.expect("open");
+        let mut chunks = Chunks::new(100, &crate::text::Memory::new(1 << 20));
+        wire.chunk(0, Some(&mut chunks), later).await.expect("nothing to read");
+        wire.chunk(3, Some(&mut chunks), later).await.expect("is there");
+        wire.chunk(6, None, later).await.expect("is there");
+        assert_eq!(wire.command(Phase::Draining).await.expect("is there"), complete("NOOP"));
+        assert_eq!(chunks.finish().expect("whole").octets(), b"a\r\n");
+        let start = Instant::now();
+        assert!(matches!(wire.chunk(u64::MAX, None, later).await, Err(End::Idle)), "a block has its time");
+        assert!(start.elapsed() < IDLE * 3);
+    }
+
+    #[tokio::test]
+    async fn a_client_may_speak_too_early() {
+        let (mut wire, mut client, _phase) = wire();
+        assert!(!wire.speaks_within(IDLE / 4).await.expect("open"));
+        client.write_all(b"EHLO a\r\n").await.expect("open");
+        assert!(wire.speaks_within(IDLE).await.expect("open"));
+        assert!(wire.speaks_within(IDLE).await.expect("open"), "and it stays so");
+        assert_eq!(wire.command(Phase::Draining).await.expect("kept"), complete("EHLO a"));
+        drop(client);
+        assert!(matches!(wire.speaks_within(IDLE).await, Err(End::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_connection_keeps_little_room() {
+        let (mut wire, mut client, _phase) = wire();
+        client.write_all(&[b'x'; 9000]).await.expect("open");
+        wire.chunk(9000, None, Instant::now() + IDLE).await.expect("is there");
+        wire.output().extend_from_slice(&[b'x'; 5000]);
+        assert!(matches!(wire.command(Phase::Draining).await, Err(End::Idle)));
+        assert!(wire.input.capacity() <= COMMANDS && wire.output.capacity() == 0, "{}", wire.input.capacity());
     }
 
     #[tokio::test]

@@ -1,23 +1,17 @@
 //! DKIM (RFC 6376): one result for each signature.
 //!
-//! The keys are fetched first, all at once and under the deadline; then mail-auth checks the signatures with what is there and
-//! asks the DNS nothing more. So a key that does not arrive costs its own signature a result, not the others; the number of
+//! The keys are fetched first. So a key that does not arrive costs its own signature a result, not the others; the number of
 //! queries has a limit; and the key's flags can be seen.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
-
 use mail_auth::crypto::Algorithm;
-use mail_auth::dkim::{DkimError, DomainKey, Signature, VerifySignature};
-use mail_auth::dns::{ToFqdn, TxtRecord};
-use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DkimResult, DnsCache, DnsError, Error, MessageAuthenticator, NoCache, Parameters,
-    ResolverCache,
-};
+use mail_auth::dkim::{DkimError, Signature, VerifySignature};
+use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, Error, MessageAuthenticator, Parameters};
 use smtp_fallback_policy::contract::{AuthResult, Dkim};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+
+use crate::dns::Dns;
+use crate::keys::Keys;
+use crate::names::a_labels;
 
 /// How many signatures of a message are checked, counted from its top. Of the others, those that cannot be checked are listed
 /// with their reason, at most as many again.
@@ -29,12 +23,13 @@ const MIN_RSA_OCTETS: usize = 128;
 /// Field names in `h=` times lines of the header: a limit on the work of finding the signed fields, far above any real message.
 const MAX_HEADER_WORK: usize = 2_000_000;
 
-/// The results of all signatures; empty for an unsigned message.
-pub(crate) async fn verify(authenticator: &MessageAuthenticator, raw: &[u8], deadline: Instant) -> Vec<Dkim> {
-    // Strict: a signature with `l=` does not count, for anything could have been appended (RFC 6376 §8.2).
-    let Some(mut message) = AuthenticatedMessage::parse(raw) else { return Vec::new() };
-    let mut not_checked = unreadable(&message);
-    let header_lines = message.headers().iter().map(|(_, value)| lines(value)).sum();
+/// Signatures that were not worth checking, taken out of the message.
+pub(crate) struct Refused(Vec<Dkim>);
+
+/// Leaves only those signatures in the message that are to be checked.
+pub(crate) fn refuse(message: &mut AuthenticatedMessage<'_>) -> Refused {
+    let mut refused = unreadable(message);
+    let header_lines = header_lines(message);
     let mut checked = 0;
     message.retain_dkim_signatures(|signature| match refusal(signature, header_lines, checked) {
         None => {
@@ -42,25 +37,40 @@ pub(crate) async fn verify(authenticator: &MessageAuthenticator, raw: &[u8], dea
             Ok(())
         }
         Some(result) => {
-            not_checked.push(entry(result, signature, false));
+            refused.push(entry(result, signature, false));
             // Any error: the list above has the reason.
             Err(DkimError::UnsupportedAlgorithm)
         }
     });
-    not_checked.truncate(MAX_SIGNATURES);
+    refused.truncate(MAX_SIGNATURES);
+    Refused(refused)
+}
 
+/// The results of all signatures; empty for an unsigned message.
+pub(crate) async fn verify(
+    authenticator: &MessageAuthenticator,
+    dns: &Dns,
+    message: &AuthenticatedMessage<'_>,
+    refused: Refused,
+    deadline: Instant,
+) -> Vec<Dkim> {
     let names = message.dkim_signatures().iter().map(|header| header.header.domain_key()).collect();
-    let keys = Keys::fetch(authenticator, names, deadline).await;
-    let outputs = authenticator.verify_dkim(Parameters::new(&message).with_cache(&keys)).await;
+    let keys = Keys::fetch(dns, names, deadline).await;
+    let outputs = authenticator.verify_dkim(Parameters::new(message).with_cache(&keys)).await;
     let results = outputs.iter().filter_map(|output| {
         let signature = output.signature()?;
-        Some(entry(auth_result(output), signature, keys.testing(signature)))
+        Some(entry(auth_result(output), signature, keys.testing(&signature.domain_key())))
     });
-    results.chain(not_checked).collect()
+    results.chain(refused.0).collect()
 }
 
 fn entry(result: AuthResult, signature: &Signature, testing: bool) -> Dkim {
-    Dkim { result, domain: signature.d.to_lowercase(), selector: signature.s.clone(), testing }
+    Dkim { result, domain: domain(signature), selector: signature.s.clone(), testing }
+}
+
+/// The `d=` of a signature, with A-labels where that can be (RFC 8616 §5).
+pub(crate) fn domain(signature: &Signature) -> String {
+    a_labels(&signature.d).unwrap_or_else(|| signature.d.to_lowercase())
 }
 
 /// Signatures whose field could not be read, so that neither domain nor selector are known.
@@ -76,18 +86,34 @@ fn unreadable(message: &AuthenticatedMessage<'_>) -> Vec<Dkim> {
 
 /// The result of a signature that is not worth checking.
 fn refusal(signature: &Signature, header_lines: usize, checked: usize) -> Option<AuthResult> {
-    let rsa = matches!(signature.a, Algorithm::RsaSha256 | Algorithm::RsaSha1);
     // RFC 8301 §3.1: rsa-sha1 has permanently failed. RFC 6376 §6.1.1: so has what does not sign the From field.
-    if signature.a == Algorithm::RsaSha1 || !signature.h.iter().any(|name| name.trim().eq_ignore_ascii_case("from")) {
+    if signature.a == Algorithm::RsaSha1 || !signs_from(&signature.h) {
         Some(AuthResult::Permerror)
-    } else if rsa && signature.b.len() < MIN_RSA_OCTETS
-        || signature.h.len().saturating_mul(header_lines) > MAX_HEADER_WORK
-        || checked >= MAX_SIGNATURES
-    {
+    } else if is_short(signature) || is_too_much_work(&signature.h, header_lines) || checked >= MAX_SIGNATURES {
         Some(AuthResult::Policy)
     } else {
         None
     }
+}
+
+/// Whether the `h=` of a signature names the From field.
+pub(crate) fn signs_from(fields: &[String]) -> bool {
+    fields.iter().any(|name| name.trim().eq_ignore_ascii_case("from"))
+}
+
+/// Whether the key was too short to count.
+pub(crate) fn is_short(signature: &impl VerifySignature) -> bool {
+    signature.algorithm() == Algorithm::RsaSha256 && signature.signature().len() < MIN_RSA_OCTETS
+}
+
+/// Whether finding the fields of an `h=` would take too long.
+pub(crate) fn is_too_much_work(fields: &[String], header_lines: usize) -> bool {
+    fields.len().saturating_mul(header_lines) > MAX_HEADER_WORK
+}
+
+/// The lines of the message's header.
+pub(crate) fn header_lines(message: &AuthenticatedMessage<'_>) -> usize {
+    message.headers().iter().map(|(_, value)| lines(value)).sum()
 }
 
 fn lines(value: &[u8]) -> usize {
@@ -107,92 +133,5 @@ fn auth_result(output: &DkimOutput<'_>) -> AuthResult {
         DkimResult::PermError(_) => AuthResult::Permerror,
         DkimResult::TempError(_) => AuthResult::Temperror,
         DkimResult::None => AuthResult::None,
-    }
-}
-
-/// The key records of one message, which mail-auth sees as its cache.
-struct Keys(HashMap<Box<str>, TxtRecord>);
-
-impl Keys {
-    async fn fetch(authenticator: &MessageAuthenticator, names: Vec<String>, deadline: Instant) -> Keys {
-        let late = || TxtRecord::Error(Error::Dns(DnsError::Resolver("no answer before the deadline".to_owned())));
-        let mut keys: HashMap<Box<str>, TxtRecord> = names.iter().map(|name| (fqdn(name), late())).collect();
-        let mut lookups = JoinSet::new();
-        for name in keys.keys().cloned() {
-            let authenticator = authenticator.clone();
-            lookups.spawn(async move {
-                let key = authenticator.txt_lookup::<DomainKey>(&name, None::<&NoCache>).await;
-                (name, key.map_or_else(TxtRecord::Error, TxtRecord::DomainKey))
-            });
-        }
-        // Ends when all are there, or at the deadline: what is still under way stops with `lookups`.
-        while let Ok(Some(lookup)) = timeout_at(deadline, lookups.join_next()).await {
-            match lookup {
-                Ok((name, key)) => drop(keys.insert(name, key)),
-                Err(error) => tracing::error!(%error, "the look-up of a DKIM key stopped"),
-            }
-        }
-        Keys(keys)
-    }
-
-    /// Whether the signature's key says `t=y` (RFC 6376 §3.6.1, A28).
-    fn testing(&self, signature: &Signature) -> bool {
-        matches!(self.0.get(&fqdn(&signature.domain_key())), Some(TxtRecord::DomainKey(key)) if key.is_testing())
-    }
-}
-
-/// The name as mail-auth asks its cache.
-fn fqdn(name: &str) -> Box<str> {
-    name.to_fqdn().into()
-}
-
-impl ResolverCache<Box<str>, TxtRecord> for Keys {
-    fn get<Q>(&self, name: &Q) -> Option<TxtRecord>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        // Never "not cached": mail-auth also looks for records about reports and third parties (RFC 6651, RFC 6541), at the
-        // wish of whoever signed; none of them changes a result here.
-        let absent = || TxtRecord::Error(Error::Dns(DnsError::InvalidRecordType));
-        Some(self.0.get(name).cloned().unwrap_or_else(absent))
-    }
-
-    fn remove<Q>(&self, _: &Q) -> Option<TxtRecord>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        None
-    }
-
-    fn insert(&self, _: Box<str>, _: TxtRecord, _: std::time::Instant) {}
-}
-
-impl DnsCache for Keys {
-    type Txt = Keys;
-    type Mx = NoCache;
-    type Ipv4 = NoCache;
-    type Ipv6 = NoCache;
-    type Ptr = NoCache;
-
-    fn txt(&self) -> Option<&Keys> {
-        Some(self)
-    }
-
-    fn mx(&self) -> Option<&NoCache> {
-        None
-    }
-
-    fn ipv4(&self) -> Option<&NoCache> {
-        None
-    }
-
-    fn ipv6(&self) -> Option<&NoCache> {
-        None
-    }
-
-    fn ptr(&self) -> Option<&NoCache> {
-        None
     }
 }

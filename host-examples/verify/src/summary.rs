@@ -3,13 +3,15 @@
 use mail_auth::AuthenticatedMessage;
 use smtp_fallback_policy::contract::Message;
 
+use crate::names::a_labels;
+
 /// Of a header longer than this, in octets, the rest is not read.
 const MAX_HEADER: usize = 1 << 20;
 /// Of a Message-ID or Date longer than this, in octets, the rest is left out: it is a line of RFC 5322 §2.1.1.
 const MAX_VALUE: usize = 998;
 
 /// Reads Message-ID, Date and From of a message as received. Nothing here is an error: what is not there, or cannot be read, is
-/// absent. Of a field that comes twice, the first counts, except From: then no domain can be named.
+/// absent. Of a field that comes twice, the first counts, except From: then no domain can be named. The domain has A-labels.
 pub fn summary(message: &[u8]) -> Message {
     let size = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let Some(parsed) = AuthenticatedMessage::parse(header_of(message)) else {
@@ -20,7 +22,7 @@ pub fn summary(message: &[u8]) -> Message {
         named.map(|&(_, value)| value)
     };
     let from_domain = match values("From").count() {
-        1 => parsed.first_from_address().rsplit_once('@').map(|(_, domain)| domain.to_lowercase()),
+        1 => parsed.first_from_address().rsplit_once('@').and_then(|(_, domain)| a_labels(domain)),
         _ => None,
     };
     Message {
@@ -94,6 +96,7 @@ mod tests {
         message.extend(b"\r\nFrom: =?utf-8?q?x?= <a@b\xc3\xbccher.example>\r\n\r\n");
         let read = summary(&message);
         assert_eq!(read.message_id.as_deref(), Some("<\u{fffd}\0>"));
+        assert_eq!(read.from_domain.as_deref(), Some("xn--bcher-kva.example"));
         assert_eq!(read.date.map(|date| date.len()), Some(998));
         for end in 0..message.len() {
             summary(&message[..end]);

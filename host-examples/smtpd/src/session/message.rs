@@ -1,50 +1,131 @@
-//! From DATA to the reply to the dot.
+//! From DATA or the first BDAT to the reply to the end of the message.
 
-use std::sync::Arc;
-
-use smtp_fallback_policy::contract::{AuthResults, Envelope, Stage};
+use smtp_fallback_policy::contract::Stage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Facts, Session, Transaction, nonce, now, too_large};
-use crate::data::{Decoder, Fault, LINE_MAX, Text};
-use crate::header::Trace;
+use super::ask::Facts;
+use super::transaction::Transaction;
+use super::{Session, nonce};
+use crate::chunks::Chunks;
+use crate::command::Chunk;
+use crate::data::Decoder;
 use crate::reply::Reply;
+use crate::text::{Fault, LINE_MAX, Text, skipped_at_most};
 use crate::wire::End;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// DATA, up to the reply to the dot.
     pub(super) async fn data(&mut self) -> Result<Option<Reply>, End> {
-        let Some(transaction) = &self.transaction else {
-            let reply = self.mistake(Reply::new(503, "5.5.1", "MAIL must come first"));
-            return self.no_message(reply).await;
-        };
-        if transaction.recipients.is_empty() {
-            let reply = self.mistake(Reply::new(554, "5.5.1", "no valid recipients"));
+        if let Err(reply) = self.ready_for_message() {
+            let reply = self.mistake(reply);
             return self.no_message(reply).await;
         }
-        let envelope = transaction.envelope();
-        if let Some(refusal) = self.ask(Stage::Data, Some(envelope)).await {
-            self.transaction = None;
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_some()) {
+            let reply = self.mistake(Reply::new(503, "5.5.1", "the message has begun by BDAT, and goes on by BDAT"));
+            return self.no_message(reply).await;
+        }
+        if let Some(refusal) = self.refused_before_message().await {
             return self.no_message(refusal).await;
         }
         self.send(Reply::bare(354, "send the message; a line with a single dot ends it")).await?;
-        let limits = &self.service.limits;
-        let mut decoder = Decoder::new(limits.message_size, &self.service.memory);
-        let deadline = Instant::now() + limits.message_time;
-        self.wire.message(&mut decoder, deadline).await?;
+        let mut decoder = Decoder::new(self.size_limit(), &self.service.memory);
+        let deadline = Instant::now() + self.service.limits.message_time;
+        let Session { wire, upstream, .. } = self;
+        keeping_upstream(upstream, wire.message(&mut decoder, deadline)).await?;
         self.idle_commands = 0;
-        let transaction = self.transaction.take().expect("only this function ends a transaction while a message is read");
         // Else so much of it was thrown away that its end is not waited for: there is no place where a command could start.
         let ended = decoder.is_done();
+        // Where the message ends is clear, but not to everybody: the client may have meant its tail as commands.
+        self.ambiguous |= decoder.is_ambiguous();
+        let transaction = self.transaction.take().expect("only this function ends a transaction while a message is read");
         let reply = match decoder.finish() {
             Ok(text) => self.end_of_data(transaction, text).await,
-            Err(fault) => {
-                let reply = self.spoiled(fault);
-                self.mistake(reply)
-            }
+            Err(fault) => self.spoiled(fault).await,
         };
         Ok(Some(if ended { reply } else { reply.and_close() }))
+    }
+
+    /// BDAT, up to the reply to the chunk (RFC 3030 §2). Its octets are read whatever the reply is: they are no commands.
+    pub(super) async fn bdat(&mut self, chunk: Chunk) -> Result<Reply, End> {
+        let reply = match self.ready_for_message() {
+            Err(reply) => Some(self.mistake(reply)),
+            Ok(()) => self.first_chunk().await,
+        };
+        if let Some(reply) = reply {
+            return self.without_chunk(chunk, reply).await;
+        }
+        let transaction = self.transaction.as_mut().expect("it is ready for a message");
+        let (chunks, deadline) = transaction.chunks.as_mut().expect("the first chunk has begun it");
+        chunks.announce(chunk.size);
+        if let Some(fault) = chunks.fault() {
+            let reply = self.spoiled(fault).await;
+            return self.without_chunk(chunk, reply).await;
+        }
+        let deadline = *deadline;
+        let Session { wire, upstream, .. } = self;
+        keeping_upstream(upstream, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
+        if chunk.size > 0 || chunk.last {
+            self.idle_commands = 0;
+        }
+        if let Some(fault) = chunks.fault() {
+            return Ok(self.spoiled(fault).await);
+        }
+        if !chunk.last {
+            return Ok(Reply::new(250, "2.0.0", format!("{} octets received", chunk.size)));
+        }
+        let mut transaction = self.transaction.take().expect("as above");
+        match transaction.chunks.take().expect("as above").0.finish() {
+            Ok(text) => Ok(self.end_of_data(transaction, text).await),
+            Err(fault) => Ok(self.spoiled(fault).await),
+        }
+    }
+
+    fn ready_for_message(&self) -> Result<(), Reply> {
+        match &self.transaction {
+            None => Err(Reply::new(503, "5.5.1", "MAIL must come first")),
+            Some(transaction) if transaction.recipients.is_empty() => Err(Reply::new(554, "5.5.1", "no valid recipients")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Before the first chunk the policy is asked as it is at DATA; its refusal, or nothing.
+    async fn first_chunk(&mut self) -> Option<Reply> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_some()) {
+            return None;
+        }
+        if let Some(refusal) = self.refused_before_message().await {
+            return Some(refusal);
+        }
+        let chunks = Chunks::new(self.size_limit(), &self.service.memory);
+        let deadline = Instant::now() + self.service.limits.message_time;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.chunks = Some((chunks, deadline));
+        }
+        None
+    }
+
+    /// Passes over a chunk that nobody wants, and gives the reply; closes where it is too long to be passed over.
+    async fn without_chunk(&mut self, chunk: Chunk, reply: Reply) -> Result<Reply, End> {
+        if chunk.size > skipped_at_most(self.service.limits.message_size) as u64 {
+            return Ok(reply.and_close());
+        }
+        let deadline = Instant::now() + self.service.limits.message_time;
+        self.wire.chunk(chunk.size, None, deadline).await?;
+        Ok(reply)
+    }
+
+    /// Once all recipients are known, before the message. A refusal ends the transaction.
+    async fn refused_before_message(&mut self) -> Option<Reply> {
+        let envelope = self.transaction.as_ref()?.envelope();
+        let results = self.verify_envelope(&envelope.mail_from).await;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.results = results.clone();
+        }
+        let refusal = self.ask(Stage::Data, Some(Facts { envelope, message: None, results, id: None })).await?;
+        self.transaction = None;
+        self.give_up_upstream(&refusal).await;
+        Some(refusal)
     }
 
     /// The reply in place of 354. A client waits for it before it sends more (RFC 2920 §3.1); what has come already is perhaps a message,
@@ -57,81 +138,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(Some(Reply::new(421, "4.7.0", "more was sent before the reply to DATA; closing").and_close()))
     }
 
-    async fn end_of_data(&mut self, transaction: Transaction, text: Text) -> Reply {
+    async fn end_of_data(&mut self, mut transaction: Transaction, text: Text) -> Reply {
         let id = message_id();
-        let client = self.origin.client;
-        let envelope = transaction.envelope();
         if !self.settled {
-            let results = self.verify(&envelope, &text).await;
+            let envelope = transaction.envelope();
+            let results = self.verify_message(&envelope.mail_from, transaction.results.take(), text.octets()).await;
             let message = smtp_fallback_verify::summary(text.octets());
-            let facts = Facts { envelope: envelope.clone(), message: Some(message), results, id: Some(&id) };
+            let facts = Facts { envelope, message: Some(message), results, id: Some(&id) };
             // A refused message is discarded here, never delivered later (R8).
-            if let Some(refusal) = self.ask_with(Stage::EndOfData, Some(facts)).await {
+            if let Some(refusal) = self.ask(Stage::EndOfData, Some(facts)).await {
+                self.give_up_upstream(&refusal).await;
                 return refusal;
             }
         }
-        let (name, extended) = self.hello.as_ref().map_or(("", false), |hello| (hello.name.as_str(), hello.extended));
-        let fields = Trace {
-            mail_from: &envelope.mail_from,
-            recipients: &envelope.recipients,
-            ehlo_name: name,
-            client,
-            extended,
-            host_name: &self.service.host_name,
-            id: &id,
-            now: now(),
-        }
-        .fields();
-        let size = text.octets().len();
-        let (maildir, file_id) = (Arc::clone(&self.service.maildir), id.clone());
-        let delivered = tokio::task::spawn_blocking(move || maildir.deliver(&file_id, &[fields.as_bytes(), text.octets()])).await;
-        match delivered {
-            Ok(Ok(file)) => {
-                let recipients = envelope.recipients.len();
-                tracing::info!(event = "delivered", %client, id, mail_from = envelope.mail_from, recipients, size, file);
-                Reply::new(250, "2.0.0", format!("OK, kept as {id}"))
-            }
-            failed => {
-                let error = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "the writing thread failed".to_owned(),
-                };
-                tracing::error!(event = "delivery-failure", %client, id, error, "the message was not kept; the client will try again");
-                // This host's own trouble: never 4.4.8, which is the policy's alone (A15).
-                Reply::new(451, "4.3.0", "the message could not be kept; try again later")
-            }
-        }
+        self.deliver(&transaction, text, &id).await
     }
 
-    /// Results only where the policy can use them: IPv4 passes without.
-    async fn verify(&self, envelope: &Envelope, text: &Text) -> Option<AuthResults> {
-        if self.address.is_ipv4() || !self.service.policy.is_loaded() {
-            return None;
-        }
-        let session = smtp_fallback_verify::Session {
-            client: self.origin.client,
-            ehlo_name: self.hello.as_ref().map_or("", |hello| &hello.name),
-            mail_from: &envelope.mail_from,
-        };
-        match &self.service.verifier {
-            Some(verifier) => Some(verifier.verify(&session, text.octets()).await),
-            None => None,
-        }
-    }
-
-    /// The reply to a message that is refused for its form.
-    fn spoiled(&mut self, fault: Fault) -> Reply {
-        let client = self.origin.client;
-        self.ambiguous |= matches!(fault, Fault::BareCr | Fault::BareLf | Fault::Nul);
-        tracing::info!(event = "message-refused", %client, fault = ?fault);
-        match fault {
+    /// Ends the transaction of a message that is refused for its form, and gives the reply.
+    async fn spoiled(&mut self, fault: Fault) -> Reply {
+        tracing::info!(event = "message-refused", client = %self.client, fault = ?fault);
+        let reply = match fault {
             Fault::BareCr => Reply::new(550, "5.6.0", "the message has a CR without LF: lines end with CRLF"),
             Fault::BareLf => Reply::new(550, "5.6.0", "the message has an LF without CR: lines end with CRLF"),
             Fault::Nul => Reply::new(550, "5.6.0", "the message has a NUL octet"),
-            Fault::LineTooLong => Reply::new(550, "5.6.0", format!("the message has a line longer than {} octets", LINE_MAX)),
-            Fault::TooLarge => too_large(self.service.limits.message_size),
+            Fault::LineTooLong => Reply::new(550, "5.6.0", format!("the message has a line longer than {LINE_MAX} octets")),
+            Fault::TooLarge => self.too_large(),
             Fault::OutOfMemory => Reply::new(452, "4.3.1", "too many messages at once; try again later"),
-        }
+        };
+        self.transaction = None;
+        let reply = self.mistake(reply);
+        self.give_up_upstream(&reply).await;
+        reply
     }
 }
 
@@ -139,4 +176,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 fn message_id() -> String {
     let bits = getrandom::u64().unwrap_or_else(|_| u64::from(nonce()));
     format!("{bits:016x}")
+}
+
+/// Reads from the client, however long that takes, and lets upstream not time out meanwhile. If upstream goes away, that shows when it is
+/// needed.
+pub(super) async fn keeping_upstream<T>(
+    upstream: &mut Option<Box<crate::upstream::Upstream>>,
+    reading: impl Future<Output = T>,
+) -> T {
+    let Some(connection) = upstream else { return reading.await };
+    let mut reading = std::pin::pin!(reading);
+    let gone = tokio::select! {
+        biased;
+        read = &mut reading => return read,
+        gone = connection.keep_alive() => gone,
+    };
+    tracing::warn!(event = "upstream-failure", at = "waiting for the client", error = %gone);
+    *upstream = None;
+    reading.await
 }

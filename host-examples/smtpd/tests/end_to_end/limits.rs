@@ -7,7 +7,7 @@ use crate::server::{RECIPIENT, Server, Setting, message};
 const OBSERVE: &str = r#"{"mode": "observe"}"#;
 
 async fn server(tables: &'static str) -> Server {
-    Server::start(Setting { policy: OBSERVE, tables, ..Setting::default() }).await
+    Server::start(Setting { policy: OBSERVE, tables: tables.into(), ..Setting::default() }).await
 }
 
 /// So many lines of 100 octets.
@@ -55,8 +55,8 @@ async fn line_lengths() {
     let server = server("").await;
     let mut client = server.client(server.ipv4).await;
     let noop = |length: usize| format!("NOOP {}", "x".repeat(length - 7));
-    assert_eq!(client.command(&noop(1024)).await.unwrap().code, 250);
-    assert_eq!(client.command(&noop(1025)).await.unwrap().code, 500);
+    assert_eq!(client.command(&noop(2048)).await.unwrap().code, 250);
+    assert_eq!(client.command(&noop(2049)).await.unwrap().code, 500);
     assert_eq!(client.command(&noop(100_000)).await.unwrap().code, 500);
     for (length, code) in [(8192, 250), (8193, 550)] {
         let message = format!("{}\r\n", "x".repeat(length - 2));

@@ -6,4 +6,5 @@ mod limits;
 mod policy;
 mod process;
 mod protocol;
+#[allow(dead_code)] // It serves several test programs.
 mod server;

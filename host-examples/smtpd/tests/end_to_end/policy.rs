@@ -189,8 +189,8 @@ async fn a38_observe_refuses_nothing_and_says_what_it_would() {
 #[tokio::test]
 async fn a_policy_with_errors_lets_all_mail_in_loudly() {
     let server = Server::start(Setting { policy: "{\"mode\": \"enfroce\"}", ..Setting::default() }).await;
-    server.logged(&["ERROR", "no-policy", "policy.json"]);
-    server.logged(&["ERROR", "no-policy", "/mode", "enforce"]);
+    server.logged(&["ERROR", "policy-error", "policy.json"]);
+    server.logged(&["ERROR", "policy-error", "/mode", "enforce"]);
     let reply = server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(1)).await;
     assert_eq!(reply.code, 250, "{reply}");
     server.logged(&["end-of-data", "verdict=\"accept\"", "reason=\"no-policy\""]);
@@ -204,7 +204,7 @@ async fn a_component_that_fails_lets_all_mail_in_loudly() {
         let folder = tempfile::tempdir().unwrap();
         let component = folder.path().join("failing.wasm");
         std::fs::write(&component, fixture::component(&module)).unwrap();
-        let server = Server::start(Setting { component, policy: "{}", tables: "", ..Setting::default() }).await;
+        let server = Server::start(Setting { component, policy: "{}", tables: "".into(), ..Setting::default() }).await;
         for number in 0..2 {
             let reply = server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(number)).await;
             assert_eq!(reply.code, 250, "{misbehaviour}: {reply}");
@@ -221,14 +221,14 @@ async fn a38_a_mode_that_observe_cannot_replace_is_an_error() {
     // It takes a policy that is no object, which the real one does not.
     std::fs::write(&component, fixture::component(&fixture::module("", "", b""))).unwrap();
     let server = Server::start(Setting { component, policy: "[]", arguments: &["--observe"], ..Setting::default() }).await;
-    server.logged(&["ERROR", "no-policy", "--observe", "policy.json"]);
+    server.logged(&["ERROR", "policy-error", "--observe", "policy.json"]);
     assert_eq!(server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(1)).await.code, 250);
 }
 
 #[tokio::test]
 async fn a_missing_component_lets_all_mail_in_loudly() {
     let server = Server::start(Setting { component: Path::new("missing.wasm").into(), ..Setting::default() }).await;
-    server.logged(&["ERROR", "no-policy", "missing.wasm"]);
+    server.logged(&["ERROR", "policy-error", "missing.wasm"]);
     let reply = server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(1)).await;
     assert_eq!(reply.code, 250, "{reply}");
 }

@@ -100,8 +100,22 @@ fn check_config_says_what_is_wrong() {
         ),
         (Setting { policy: "{", ..Setting::default() }, &["policy.json", "line 1"]),
         (Setting { component: "missing.wasm".into(), ..Setting::default() }, &["missing.wasm", "cargo xtask component"]),
-        (Setting { tables: "[limits]\nidle = \"soon\"", ..Setting::default() }, &["smtpd.toml", "found \"soon\"", "5m"]),
-        (Setting { tables: "[limits]\nidel = \"5m\"", ..Setting::default() }, &["smtpd.toml", "unknown field `idel`", "`idle`"]),
+        (Setting { tables: "[limits]\nidle = \"soon\"".into(), ..Setting::default() }, &["smtpd.toml", "found \"soon\"", "5m"]),
+        (
+            Setting { tables: "[limits]\nidel = \"5m\"".into(), ..Setting::default() },
+            &["smtpd.toml", "unknown field `idel`", "`idle`"],
+        ),
+        (
+            Setting { tables: "[tls]\ncertificate = \"policy.json\"\nkey = \"mx.key\"".into(), ..Setting::default() },
+            &["policy.json", "no certificate", "[tls]"],
+        ),
+        (
+            Setting {
+                top: "domains = [\"demo.example\"]\nmaildir = \"mail\"\nuser = \"no-such-user\"".into(),
+                ..Setting::default()
+            },
+            &["no user \"no-such-user\"", "useradd"],
+        ),
     ];
     for (setting, parts) in cases {
         let output = check(&setting);

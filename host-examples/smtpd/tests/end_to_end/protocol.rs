@@ -48,7 +48,7 @@ async fn r1_a8_a23_keyword_and_verb() {
 
 #[tokio::test]
 async fn a23_an_ipv6_listener_takes_no_ipv4() {
-    let tables = "[[listener]]\naddress = \"[::]:0\"";
+    let tables = "[[listener]]\naddress = \"[::]:0\"".into();
     let server = Server::start(Setting { tables, ..Setting::default() }).await;
     let line = server.logged(&["listening address=[::]:"]);
     let port: u16 = line.rsplit(':').next().unwrap().parse().unwrap();

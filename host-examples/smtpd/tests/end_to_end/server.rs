@@ -25,16 +25,29 @@ pub(crate) const RECIPIENT: &str = "jones@demo.example";
 /// What to start.
 pub(crate) struct Setting {
     pub(crate) policy: &'static str,
+    /// Settings before the tables: where mail goes, and what else there is to say.
+    pub(crate) top: String,
+    /// Two listeners, the first on IPv6 and the second on IPv4.
+    pub(crate) listeners: String,
     /// Tables to add to the configuration.
-    pub(crate) tables: &'static str,
+    pub(crate) tables: String,
     pub(crate) arguments: &'static [&'static str],
     pub(crate) component: PathBuf,
 }
 
 impl Default for Setting {
-    /// The demo's policy, which enforces. The component's time limit is one of real time: on a busy machine it is not to decide.
+    /// A Maildir, and the demo's policy, which enforces. The component's time limit is one of real time: on a busy machine it is not to
+    /// decide.
     fn default() -> Self {
-        Setting { policy: DEMO_POLICY, tables: "[policy_limits]\ndeadline = \"10s\"\n", arguments: &[], component: component() }
+        Setting {
+            policy: DEMO_POLICY,
+            top: "domains = [\"demo.example\"]\nmaildir = \"mail\"".to_owned(),
+            listeners: "[[listener]]\naddress = \"[::1]:0\"\nextension = true\n\n[[listener]]\naddress = \"127.0.0.1:0\""
+                .to_owned(),
+            tables: "[policy_limits]\ndeadline = \"10s\"\n".to_owned(),
+            arguments: &[],
+            component: component(),
+        }
     }
 }
 
@@ -49,36 +62,26 @@ pub(crate) fn component() -> PathBuf {
 /// A folder with a configuration and a policy in it.
 pub(crate) struct Folder {
     folder: TempDir,
+    /// A program and its arguments, which ends by becoming the one that follows.
+    starter: Vec<String>,
 }
 
 impl Folder {
     pub(crate) fn new(setting: &Setting, nameserver: SocketAddr) -> Folder {
         let folder = tempfile::tempdir().unwrap();
-        let Setting { policy, tables, component, .. } = setting;
+        let Setting { policy, top, listeners, tables, component, .. } = setting;
         let configuration = format!(
-            r#"host_name = "mx.demo.example"
-domains = ["demo.example"]
-maildir = "mail"
-component = {component:?}
-policy = "policy.json"
-log = "debug"
-
-[[listener]]
-address = "[::1]:0"
-extension = true
-
-[[listener]]
-address = "127.0.0.1:0"
-
-[verify]
-nameservers = ["{nameserver}"]
-
-{tables}
-"#
+            "host_name = \"mx.demo.example\"\ncomponent = {component:?}\npolicy = \"policy.json\"\nlog = \"debug\"\n{top}\n\n\
+             {listeners}\n\n[verify]\nnameservers = [\"{nameserver}\"]\n\n{tables}\n"
         );
         fs::write(folder.path().join("smtpd.toml"), configuration).unwrap();
         fs::write(folder.path().join("policy.json"), policy).unwrap();
-        Folder { folder }
+        Folder { folder, starter: Vec::new() }
+    }
+
+    /// The program is started by another one, which must become it (as `env` does): its process is the one that is killed.
+    pub(crate) fn started_by(self, starter: &[&str]) -> Folder {
+        Folder { starter: starter.iter().map(|word| (*word).to_owned()).collect(), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -86,8 +89,9 @@ nameservers = ["{nameserver}"]
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.arg("--config").arg(self.path().join("smtpd.toml"));
+        let mut words = self.starter.iter().map(String::as_str).chain([PROGRAM]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg("--config").arg(self.path().join("smtpd.toml"));
         command
     }
 }
@@ -96,33 +100,29 @@ nameservers = ["{nameserver}"]
 pub(crate) struct Server {
     child: Child,
     folder: Folder,
+    arguments: &'static [&'static str],
     log: Arc<Mutex<Vec<String>>>,
     pub(crate) ipv6: SocketAddr,
     pub(crate) ipv4: SocketAddr,
-    _nameserver: NameServer,
+    pub(crate) nameserver: NameServer,
 }
 
 impl Server {
     pub(crate) async fn start(setting: Setting) -> Server {
         let nameserver = NameServer::start(Zone::demo()).await.unwrap();
         let folder = Folder::new(&setting, nameserver.addr());
-        let mut child = folder.command().args(setting.arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (sender, listening) = mpsc::channel();
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("listening address=") {
-                    let _ = sender.send(address.parse::<SocketAddr>().unwrap());
-                }
-                lines.lock().unwrap().push(line);
-            }
-        });
-        let next = || listening.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("does not listen: {:?}", log.lock().unwrap()));
-        let (ipv6, ipv4) = (next(), next());
-        assert!(ipv6.is_ipv6() && ipv4.is_ipv4());
-        Server { child, folder, log, ipv6, ipv4, _nameserver: nameserver }
+        Server::start_in(folder, setting.arguments, nameserver)
+    }
+
+    /// Starts the program in a folder that is ready.
+    pub(crate) fn start_in(folder: Folder, arguments: &'static [&'static str], nameserver: NameServer) -> Server {
+        let (child, log, ipv6, ipv4) = spawn(&folder, arguments);
+        Server { child, folder, arguments, log, ipv6, ipv4, nameserver }
+    }
+
+    /// Starts the program again, in the same folder and on ports of its own choice. The one before must have ended.
+    pub(crate) fn restart(&mut self) {
+        (self.child, self.log, self.ipv6, self.ipv4) = spawn(&self.folder, self.arguments);
     }
 
     /// A session after its greeting and EHLO.
@@ -136,6 +136,21 @@ impl Server {
     /// The reply to the message, in a session of its own.
     pub(crate) async fn send(&self, address: SocketAddr, sender: &str, message: &[u8]) -> Reply {
         self.client(address).await.transaction(sender, RECIPIENT, message).await.unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The folder of the configuration, with `policy.json` and all that the configuration names by relative paths.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends the process as a power failure would, without a last word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn maildir(&self) -> PathBuf {
@@ -171,9 +186,18 @@ impl Server {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to read policy and certificates again. The log says when that was done.
+    pub(crate) fn hangup(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
         // The shell has `kill` built in: a small system has no program of that name.
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        let command = format!("kill -{name} \"$0\"");
+        assert!(Command::new("sh").args(["-c", &command, &self.child.id().to_string()]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself.
@@ -195,6 +219,35 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The process, its log, and its two listeners.
+fn spawn(folder: &Folder, arguments: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>, SocketAddr, SocketAddr) {
+    let mut child = folder.command().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (sender, listening) = mpsc::channel();
+    let lines = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some(address) = listening_address(&line) {
+                // Only the first two are waited for.
+                let _ = sender.send(address);
+            }
+            lines.lock().unwrap().push(line);
+        }
+    });
+    let next = || listening.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("does not listen: {:#?}", log.lock().unwrap()));
+    let (ipv6, ipv4) = (next(), next());
+    assert!(ipv6.is_ipv6() && ipv4.is_ipv4());
+    (child, log, ipv6, ipv4)
+}
+
+/// Of a line about a listener, in either format of the log.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening")?;
+    let (_, address) = rest.split_once("address=").or_else(|| rest.split_once("\"address\":\""))?;
+    address.split(['"', ' ']).next()?.parse().ok()
 }
 
 /// A name server's address that nobody is asked at.

@@ -33,6 +33,17 @@ impl Bench {
         self.verifier.verify(&session, message).await
     }
 
+    pub(crate) async fn verify_envelope(&self, client: &str, ehlo_name: &str, mail_from: &str) -> AuthResults {
+        let session = Session { client: client.parse().unwrap(), ehlo_name, mail_from };
+        self.verifier.verify_envelope(&session).await
+    }
+
+    /// "result domain" of DMARC, from ::1.
+    pub(crate) async fn dmarc(&self, ehlo_name: &str, mail_from: &str, message: &[u8]) -> String {
+        let dmarc = self.verify("::1", ehlo_name, mail_from, message).await.dmarc.unwrap();
+        format!("{} {}", dmarc.result.as_str(), dmarc.domain)
+    }
+
     /// The DKIM results of a message from nobody.
     pub(crate) async fn dkim(&self, message: &[u8]) -> Vec<Dkim> {
         self.verify("::1", "", "", message).await.dkim.unwrap()
@@ -40,7 +51,7 @@ impl Bench {
 }
 
 pub(crate) fn verifier(server: &NameServer, settings: Settings) -> Verifier {
-    Verifier::new(Settings { nameservers: vec![server.addr()], host_name: "mx.demo.example".to_owned(), ..settings }).unwrap()
+    Verifier::new(Settings { nameservers: vec![server.addr()], ..settings }).unwrap()
 }
 
 pub(crate) fn deadline(milliseconds: u64) -> Settings {

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod arc;
 mod bench;
 mod dkim;
+mod dmarc;
+mod iprev;
+mod macros;
+mod openspf;
 mod spf;
+mod valimail;

@@ -1,0 +1,214 @@
+//! Loading the component and its policy, at start and again while the server runs.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, LoadError, Pool};
+use smtp_fallback_policy::contract::{
+    AuthResults, Check, Connection, Decision, Envelope, Key, Message, Mode, PolicyWarning, Summary,
+};
+
+use crate::config::Config;
+use crate::policy::Decider;
+
+/// Octets of the secret that keys the hashes of networks and mails (A33, A35). It lives as long as the records in memory that it is for:
+/// as long as the process.
+const SECRET_OCTETS: usize = 32;
+
+/// Where component and policy come from. The component is loaded once, the policy each time.
+pub struct PolicySource {
+    component: PathBuf,
+    cache: Option<PathBuf>,
+    policy: PathBuf,
+    limits: Limits,
+    /// Observe, whatever the policy says.
+    observe: bool,
+    /// Clients are asked for certificates, so that some can be verified.
+    verifies_clients: bool,
+    loaded: Option<Used>,
+}
+
+/// The component in use.
+struct Used {
+    component: Component,
+    secret: [u8; SECRET_OCTETS],
+    pool: Arc<Pool>,
+}
+
+/// A policy that is in force.
+pub struct LoadedPolicy {
+    /// The component with the policy.
+    pub pool: Arc<Pool>,
+    /// Whether refusals reach the client.
+    pub mode: Mode,
+    /// What is unusual about the policy.
+    pub warnings: Vec<PolicyWarning>,
+}
+
+/// Why there is no policy.
+#[derive(Debug)]
+pub enum PolicyError {
+    /// The component cannot be loaded.
+    Component(PathBuf, LoadError),
+    /// The folder for its machine code cannot be used.
+    Cache(CacheError),
+    /// The policy file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// The policy has errors.
+    Invalid(PathBuf, ConfigureError),
+    /// Its mode cannot be replaced, though that was asked for.
+    NoObserve(PathBuf),
+    /// The system gives no random numbers.
+    NoSecret(getrandom::Error),
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PolicyError::Component(path, error) => {
+                let error = error.to_string();
+                // An error of reading names the file itself.
+                if error.contains(&*path.to_string_lossy()) {
+                    write!(f, "the component {error}")
+                } else {
+                    write!(f, "the component {}: {error}", path.display())
+                }
+            }
+            PolicyError::Cache(error) => write!(f, "component_cache: {error}"),
+            PolicyError::Unreadable(path, error) => {
+                write!(f, "the policy {} cannot be read: {error}; check `policy` in the configuration", path.display())
+            }
+            PolicyError::Invalid(path, ConfigureError::Policy(errors)) => {
+                write!(f, "the policy {}:", path.display())?;
+                errors.iter().try_for_each(|error| write!(f, "\n  {error}"))
+            }
+            PolicyError::Invalid(path, error) => write!(f, "the policy {}: {error}", path.display()),
+            PolicyError::NoObserve(path) => write!(
+                f,
+                "the policy {}: --observe cannot replace its mode, since it is no JSON object; set its mode to observe by hand",
+                path.display()
+            ),
+            PolicyError::NoSecret(error) => write!(f, "the system gives no random numbers for the policy's secret: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+impl PolicySource {
+    /// What the configuration names. Nothing is read yet.
+    pub fn new(config: &Config, observe: bool) -> PolicySource {
+        PolicySource {
+            component: config.component.clone(),
+            cache: config.component_cache.clone(),
+            policy: config.policy.clone(),
+            limits: Limits { deadline: config.policy_limits.deadline, memory: config.policy_limits.memory, ..Limits::default() },
+            observe,
+            verifies_clients: config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            loaded: None,
+        }
+    }
+
+    /// Reads the policy and puts it in force; the first time that this succeeds, the component with it. On an error what was in force
+    /// stays so. Blocks, for a second or so.
+    pub fn load(&mut self) -> Result<LoadedPolicy, PolicyError> {
+        let used = match self.loaded.take() {
+            Some(used) => used,
+            None => self.component()?,
+        };
+        let used = self.loaded.insert(used);
+        let text = std::fs::read_to_string(&self.policy).map_err(|error| PolicyError::Unreadable(self.policy.clone(), error))?;
+        let invalid = |error| PolicyError::Invalid(self.policy.clone(), error);
+        let summary = if self.observe {
+            // Checked as it is, beside the pool: no session may meet a policy that enforces, not for a moment.
+            Pool::configure(&used.component, &text, &used.secret).map_err(invalid)?;
+            let text = observing(&text).ok_or_else(|| PolicyError::NoObserve(self.policy.clone()))?;
+            used.pool.reconfigure(&text).map_err(invalid)?
+        } else {
+            used.pool.reconfigure(&text).map_err(invalid)?
+        };
+        let Summary { mode, checks, mut warnings } = summary;
+        if !self.verifies_clients {
+            warnings.extend(never_met(&checks));
+        }
+        Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings })
+    }
+
+    fn component(&self) -> Result<Used, PolicyError> {
+        let failed = |error| PolicyError::Component(self.component.clone(), error);
+        let component = match &self.cache {
+            Some(folder) => {
+                let cache = Cache::open(folder).map_err(PolicyError::Cache)?;
+                Component::from_file_cached(&self.component, &self.limits, &cache).map_err(failed)?
+            }
+            None => Component::from_file(&self.component, &self.limits).map_err(failed)?,
+        };
+        let mut secret = [0; SECRET_OCTETS];
+        getrandom::fill(&mut secret).map_err(PolicyError::NoSecret)?;
+        tracing::info!(event = "component-loaded", sha256 = component.sha256(), from = ?component.origin());
+        let pool = Arc::new(Pool::without_policy(&component, &secret));
+        Ok(Used { component, secret, pool })
+    }
+}
+
+impl LoadedPolicy {
+    /// What sessions ask.
+    pub fn decider(&self) -> Arc<dyn Decider> {
+        Arc::new(Shared(Arc::clone(&self.pool)))
+    }
+}
+
+/// The policy with its mode set to observe; nothing where the text is no JSON object.
+fn observing(text: &str) -> Option<String> {
+    let mut policy: serde_json::Value = serde_json::from_str(text).ok()?;
+    policy.as_object_mut()?.insert("mode".to_owned(), "observe".into());
+    Some(policy.to_string())
+}
+
+struct Shared(Arc<Pool>);
+
+impl Decider for Shared {
+    fn keys(&self, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Vec<Key> {
+        self.0.keys(connection, envelope, message)
+    }
+
+    fn decide(
+        &self,
+        connection: &Connection,
+        envelope: Option<&Envelope>,
+        message: Option<&Message>,
+        results: Option<&AuthResults>,
+    ) -> Decision {
+        // The pool logs and counts its failures itself.
+        self.0.decide(connection, envelope, message, results).decision
+    }
+}
+
+/// A warning where the policy asks for clients whose certificate was verified, and none can be.
+fn never_met(checks: &[Check]) -> Option<PolicyWarning> {
+    let message = "`tls` is never met: clients are verified where `client_ca` is set in [tls] of the server's configuration";
+    checks.contains(&Check::Tls).then(|| PolicyWarning { pointer: String::new(), message: message.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_is_never_met_is_warned_of() {
+        assert_eq!(never_met(&[Check::Spf, Check::Dkim, Check::Dmarc]), None);
+        let warning = never_met(&[Check::Spf, Check::Tls]).expect("a warning");
+        assert!(warning.message.contains("client_ca"), "{}", warning.message);
+    }
+
+    #[test]
+    fn observe_replaces_the_mode_and_nothing_else() {
+        assert_eq!(observing("{}").as_deref(), Some(r#"{"mode":"observe"}"#));
+        let text = observing(r#"{"mode": "enforce", "a": [1, {"b": null}]}"#).expect("an object");
+        let policy: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(policy, serde_json::json!({"mode": "observe", "a": [1, {"b": null}]}));
+        assert_eq!(observing("[]"), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! Whatever breaks: nothing that was answered 250 is lost, and nothing that was refused is delivered.
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod component;
+mod dns;
+mod kill;
+mod mail;
+#[allow(dead_code)] // It serves several test programs.
+#[path = "../end_to_end/server.rs"]
+mod server;
+mod storage;
+mod upstream;

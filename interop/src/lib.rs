@@ -1,0 +1,68 @@
+//! smtpd among other people's mail software: starts Postfix, Dovecot and smtpd, each in a folder of its own, for tests that let them
+//! talk to each other.
+//!
+//! All of it listens on the loopback interface and delivers nowhere but into its own folder. The instances that the system may run by
+//! itself are neither used nor touched.
+//!
+//! | module | responsibility |
+//! | --- | --- |
+//! | `postfix` | a Postfix of one's own: configuration, start and stop, its queue, its log, and the mail that it delivered |
+//! | `dovecot` | an LMTP server on a UNIX socket |
+//! | `smtpd` | the server under test |
+//! | `wait` | looking again and again, for a bounded time |
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "it is for tests alone, and a test may panic")]
+
+mod dovecot;
+mod postfix;
+mod smtpd;
+mod wait;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+pub use dovecot::Dovecot;
+pub use postfix::{Postfix, Setup};
+pub use smtpd::{Setting, Smtpd, check_config};
+pub use wait::{PATIENCE, until};
+
+/// A folder that other users can look into, as the daemons that run under their own need. It goes when this is dropped.
+fn public_folder(prefix: &str) -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// User and group number of a user of this system.
+fn user(name: &str) -> (u32, u32) {
+    let user = nix::unistd::User::from_name(name).unwrap().unwrap_or_else(|| panic!("this system has no user {name}"));
+    (user.uid.as_raw(), user.gid.as_raw())
+}
+
+/// Gives a folder or file to a user.
+fn give(path: &std::path::Path, name: &str) {
+    let (uid, gid) = user(name);
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))
+        .unwrap_or_else(|error| panic!("{}: {error}; run as root", path.display()));
+}
+
+/// The message as it is kept in a file: with the line ends of UNIX.
+pub fn kept_as(message: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(message.len());
+    for line in message.split_inclusive(|&octet| octet == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(text) => kept.extend_from_slice(&[text, b"\n"].concat()),
+            None => kept.extend_from_slice(line),
+        }
+    }
+    kept
+}
+
+/// The messages in a Maildir that were delivered, those that nobody has seen.
+fn in_maildir(path: &std::path::Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(path.join("new")) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
