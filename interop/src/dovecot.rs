@@ -1,6 +1,7 @@
-//! A Dovecot of one's own, as an LMTP server.
+//! A Dovecot of one's own, as an LMTP server (RFC 2033).
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::{give, in_maildir, public_folder, until, user};
+use crate::{free_address, give, in_maildir, public_folder, until, user};
 
 /// How long it may take to end, before it is killed.
 const STOP: Duration = Duration::from_secs(10);
 
-/// A running Dovecot that takes mail for jones and for smith at demo.example on a UNIX socket, each with a Maildir. Dropping it stops
-/// it and removes all that it has written.
+/// A running Dovecot that takes mail for jones and for smith at demo.example, each with a Maildir: on a UNIX socket, and on a port, where
+/// it lets itself be told by XCLIENT who the client is. Dropping it stops it and removes all that it has written.
 pub struct Dovecot {
     child: Child,
+    address: SocketAddr,
     folder: TempDir,
 }
 
@@ -25,6 +27,7 @@ impl Dovecot {
     pub fn start() -> Dovecot {
         let folder = public_folder("smtp-fallback-dovecot-");
         let path = folder.path().display();
+        let address = free_address();
         let (uid, gid) = user("nobody");
         let users: String =
             ["jones", "smith"].map(|name| format!("{name}@demo.example::{uid}:{gid}::{path}/mail/{name}::\n")).concat();
@@ -33,17 +36,22 @@ impl Dovecot {
         give(&folder.path().join("mail"), "nobody");
         let configuration = format!(
             "protocols = lmtp\nlisten = 127.0.0.1\nssl = no\nhostname = upstream.example\n\
+             login_trusted_networks = 127.0.0.1\n\
              base_dir = {path}/run\nstate_dir = {path}/state\nlog_path = {path}/dovecot.log\n\
              mail_location = maildir:~/box\n\
+             passdb {{\n  driver = passwd-file\n  args = {path}/users\n}}\n\
              userdb {{\n  driver = passwd-file\n  args = {path}/users\n}}\n\
-             service lmtp {{\n  unix_listener {path}/lmtp {{\n    mode = 0666\n  }}\n}}\n"
+             service lmtp {{\n  unix_listener {path}/lmtp {{\n    mode = 0666\n  }}\n\
+             inet_listener lmtp {{\n    address = {}\n    port = {}\n  }}\n}}\n",
+            address.ip(),
+            address.port()
         );
         fs::write(folder.path().join("dovecot.conf"), configuration).unwrap();
         let mut command = Command::new("dovecot");
         command.arg("-F").arg("-c").arg(folder.path().join("dovecot.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("dovecot cannot be started: {error}; install dovecot-lmtpd"));
-        let dovecot = Dovecot { child, folder };
+        let dovecot = Dovecot { child, address, folder };
         until("Dovecot listens", || UnixStream::connect(dovecot.socket()).map_err(|error| format!("{error}\n{}", dovecot.log())));
         dovecot
     }
@@ -51,6 +59,11 @@ impl Dovecot {
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("lmtp")
+    }
+
+    /// Its port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The messages that this user has.

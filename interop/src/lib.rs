@@ -7,7 +7,7 @@
 //! | module | responsibility |
 //! | --- | --- |
 //! | `postfix` | a Postfix of one's own: configuration, start and stop, its queue, its log, and the mail that it delivered |
-//! | `dovecot` | an LMTP server on a UNIX socket |
+//! | `dovecot` | an LMTP server, on a UNIX socket and on a port |
 //! | `smtpd` | the server under test |
 //! | `wait` | looking again and again, for a bounded time |
 
@@ -20,7 +20,9 @@ mod smtpd;
 mod wait;
 
 use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use dovecot::Dovecot;
 pub use postfix::{Postfix, Setup};
@@ -45,6 +47,21 @@ fn give(path: &std::path::Path, name: &str) {
     let (uid, gid) = user(name);
     std::os::unix::fs::chown(path, Some(uid), Some(gid))
         .unwrap_or_else(|error| panic!("{}: {error}; run as root", path.display()));
+}
+
+/// A port below those that the system gives to connections on their way out: no such connection takes it between the moment when it is
+/// chosen and that when a server binds it, or while that is stopped.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 1000) as u16 * 10;
+    for _ in 0..1000 {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port from 20000 to 29999 is free");
 }
 
 /// The message as it is kept in a file: with the line ends of UNIX.

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::{give, in_maildir, public_folder, until};
+use crate::{free_address, give, in_maildir, public_folder, until};
 
 /// How long `postfix stop` may take, before what is left is killed.
 const STOP: Duration = Duration::from_secs(20);
@@ -251,21 +250,6 @@ fn master_cf(address: SocketAddr) -> String {
          scache   unix - - n -     1 scache\n\
          postlog  unix-dgram n - n - 1 postlogd\n"
     )
-}
-
-/// A port below those that the system gives to connections on their way out: no such connection takes it between the moment when it is
-/// chosen and that when Postfix binds it, or while Postfix is stopped.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 1000) as u16 * 10;
-    for _ in 0..1000 {
-        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no port from 20000 to 29999 is free");
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {

@@ -37,10 +37,9 @@ pub struct Setting {
 impl Setting {
     /// In front of the mail system at `address`, which is told by `tell` who the client is. Its own policy refuses nothing.
     pub fn front(address: impl std::fmt::Display, tell: &str) -> Setting {
-        let domains = if tell == "nothing" { "domains = [\"demo.example\"]\n" } else { "" };
         Setting {
             policy: OBSERVE,
-            top: domains.to_owned(),
+            top: "domains = [\"demo.example\"]\n".to_owned(),
             listeners: LISTENERS.to_owned(),
             // The time limit of the component is one of real time: on a busy machine it is not to decide.
             tables: format!("[policy_limits]\ndeadline = \"10s\"\n\n[upstream]\naddress = \"{address}\"\ntell = \"{tell}\"\n"),
@@ -62,6 +61,11 @@ impl Setting {
     /// The demo's policy, which refuses over IPv6 what is not authenticated.
     pub fn enforcing(self) -> Setting {
         Setting { policy: DEMO_POLICY, ..self }
+    }
+
+    /// Which domains mail is taken for is left to the mail system behind it.
+    pub fn for_any_domain(self) -> Setting {
+        Setting { top: String::new(), ..self }.and("any_domain = true\n")
     }
 
     /// Both listeners believe what a PROXY header from the loopback addresses says of the client.
@@ -135,13 +139,19 @@ impl Smtpd {
         client
     }
 
-    /// A session after EHLO that a proxy says to be of the client `source`, an address of the same family as the listener's.
-    pub async fn client_behind_proxy(&self, source: &str) -> Client {
+    /// A session after its greeting that a proxy says to be of the client `source`, with an IPv4 or an IPv6 address.
+    pub async fn connect_behind_proxy(&self, source: &str) -> Client {
         let (address, family, own) =
             if source.contains(':') { (self.ipv6, "TCP6", "::1") } else { (self.ipv4, "TCP4", "127.0.0.1") };
         let mut client = Client::connect(address).await.unwrap();
         client.send(format!("PROXY {family} {source} {own} 40000 25\r\n").as_bytes()).await.unwrap();
         assert_eq!(client.reply().await.unwrap().code, 220);
+        client
+    }
+
+    /// The same after EHLO.
+    pub async fn client_behind_proxy(&self, source: &str) -> Client {
+        let mut client = self.connect_behind_proxy(source).await;
         let reply = client.command("EHLO client.example").await.unwrap();
         assert_eq!(reply.code, 250, "{reply}\n{}", self.log());
         client

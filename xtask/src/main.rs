@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod component;
 mod inspect;
+mod interop;
 mod place;
 mod reproducible;
 mod serve;
@@ -22,6 +23,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   serve          Run the SMTP server with a demo zone and a demo policy, on [::1]:2525 and 127.0.0.1:2525
   demo           Play the draft's dialogues against that server and print them
   test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
+  interop        Test the SMTP server between Postfix, Dovecot and openssl, as root; ARGUMENTS go to cargo test
   check          Check the format, clippy's advice and the documentation; no warning passes
   bench          Measure decisions natively and through the component
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "serve" => (|place, arguments| serve::run(place, "serve", arguments), true),
         "demo" => (|place, arguments| serve::run(place, "play", arguments), true),
         "test" => (test::run, true),
+        "interop" => (interop::run, true),
         "check" => (|place, _| check::run(place), false),
         "bench" => (bench::run, true),
         "reproducible" => (|place, _| reproducible::run(place), false),

@@ -15,6 +15,7 @@ use smtp_fallback_policy::contract::Listener as Kind;
 
 use crate::tls;
 use crate::trusted::Trusted;
+use crate::upstream::Address;
 
 pub use limits::{Limits, PolicyLimits, Verify};
 pub use upstream::Upstream;
@@ -26,8 +27,7 @@ pub struct Config {
     /// This host's name: in the greeting, in Received fields, in file names. A domain name of up to 253 octets.
     #[serde(deserialize_with = "value::host_name")]
     pub host_name: String,
-    /// The domains whose mail is taken, in lower case. Empty is allowed only where upstream knows the client, and so can say which
-    /// recipients it may send to.
+    /// The domains whose mail is taken, in lower case; at least one, unless `upstream.any_domain` leaves it to upstream.
     #[serde(default, deserialize_with = "value::domains")]
     pub domains: Vec<String>,
     /// Where accepted mail is kept. Made when it is missing. Either this or `upstream`.
@@ -183,15 +183,30 @@ impl Config {
                 return Err("found both maildir and [upstream], expected one of them; remove the other".to_owned());
             }
         }
-        if self.domains.is_empty() && !self.upstream.as_ref().is_some_and(Upstream::knows_the_client) {
-            return Err(
-                "domains: found none, expected the domains whose mail is taken: only an upstream that is told who the client \
-                        is (tell = \"xclient\" or \"proxy-v1\") can refuse to relay for it; add domains = [\"demo.example\"]"
-                    .to_owned(),
-            );
+        let any_domain = self.upstream.as_ref().is_some_and(|upstream| upstream.any_domain);
+        match (self.domains.is_empty(), any_domain) {
+            (true, false) => {
+                return Err(
+                    "domains: found none, expected the domains whose mail is taken; add domains = [\"demo.example\"]".to_owned()
+                );
+            }
+            (false, true) => {
+                return Err("upstream.any_domain: found true beside domains, expected one of them; remove the other".to_owned());
+            }
+            _ => {}
         }
         if let Some(upstream) = &self.upstream {
             upstream.check()?;
+            let itself = |listener: &&Listener| match upstream.address {
+                Address::Tcp(address) => address.port() != 0 && reaches(listener.address, address),
+                Address::Unix(_) => false,
+            };
+            if let Some(listener) = self.listeners.iter().find(itself) {
+                return Err(format!(
+                    "upstream.address: found the listener {} of this server itself, expected another server; correct one of them",
+                    listener.address
+                ));
+            }
         }
         if self.group.is_some() && self.user.is_none() {
             return Err("group: found without user, expected both, or user alone; add user".to_owned());
@@ -214,6 +229,13 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether who connects to `address` comes to a listener on `listener`, as far as can be told from the two.
+fn reaches(listener: SocketAddr, address: SocketAddr) -> bool {
+    let same_host = listener.ip() == address.ip()
+        || (listener.ip().is_unspecified() && address.ip().is_loopback() && listener.is_ipv4() == address.is_ipv4());
+    same_host && listener.port() == address.port()
 }
 
 fn default_log() -> String {

@@ -2,9 +2,8 @@
 //!
 //! Only CRLF "." CRLF ends it. A bare CR, a bare LF or NUL does not, and spoils it: the text is read to its end and refused.
 
-use std::sync::Arc;
-
-use crate::text::{Builder, Fault, Memory, Text};
+use crate::memory::Share;
+use crate::text::{Builder, Fault, Text};
 
 /// Reads a message piece by piece.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ enum State {
 
 impl Decoder {
     /// `limit` is the size of the longest message, in octets.
-    pub fn new(limit: usize, memory: &Arc<Memory>) -> Self {
+    pub fn new(limit: usize, memory: &Share) -> Self {
         Decoder { text: Builder::new(limit, memory), state: State::LineStart, ambiguous: false }
     }
 
@@ -106,6 +105,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::tests::unlimited;
     use crate::text::LINE_MAX;
     use proptest::prelude::*;
 
@@ -114,7 +114,7 @@ mod tests {
     /// The message and what was left over, with the input cut into pieces of each of several sizes.
     fn decoded(input: &[u8]) -> (Result<Vec<u8>, Fault>, usize) {
         let read = |piece: usize| {
-            let memory = Memory::new(usize::MAX);
+            let memory = unlimited();
             let mut decoder = Decoder::new(LIMIT, &memory);
             let mut used = 0;
             for part in input.chunks(piece) {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_message_without_end_exhausts() {
-        let memory = Memory::new(usize::MAX);
+        let memory = unlimited();
         let mut decoder = Decoder::new(LIMIT, &memory);
         let mut pushed = 0;
         while !decoder.is_exhausted() {

@@ -79,7 +79,7 @@ impl Gate {
     }
 
     /// The network of a client; an IPv4-mapped address counts as IPv4.
-    fn network(&self, client: IpAddr) -> Network {
+    pub fn network(&self, client: IpAddr) -> Network {
         let client = client.to_canonical();
         let length = if client.is_ipv4() { 96 + self.ipv4_prefix } else { self.ipv6_prefix };
         Network::of(Address::from(client), length)

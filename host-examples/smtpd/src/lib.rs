@@ -16,6 +16,7 @@ pub mod load;
 pub mod log;
 pub mod loopback;
 pub mod maildir;
+pub mod memory;
 pub mod notify;
 pub mod path;
 pub mod policy;

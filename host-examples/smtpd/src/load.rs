@@ -12,9 +12,9 @@ use smtp_fallback_verify::{Settings, Verifier, VerifierError};
 
 use crate::config::Config;
 use crate::maildir::Maildir;
+use crate::memory::Memory;
 use crate::policy::{Decider, Policy};
 use crate::session::{Destination, Service};
-use crate::text::Memory;
 use crate::tls::{Certificates, TlsError};
 
 pub use policy::{LoadedPolicy, PolicyError, PolicySource};
@@ -63,13 +63,14 @@ pub fn service(config: &Config, decider: Option<Arc<dyn Decider>>) -> Result<Ser
     Ok(Service {
         host_name: config.host_name.clone(),
         domains: config.domains.clone(),
+        any_domain: config.upstream.as_ref().is_some_and(|upstream| upstream.any_domain),
         limits: config.limits.clone(),
         reachable_over_ipv4: config.reachable_over_ipv4,
         sees_ipv4_arrivals: config.sees_ipv4_arrivals(),
         policy: Policy::new(decider, Arc::new(MemoryStore::new(config.policy_limits.records))),
         verifier: Some(verifier(config)?),
         destination: destination(config)?,
-        memory: Memory::new(config.limits.message_memory),
+        memory: Memory::new(config.limits.message_memory, config.limits.memory_for_a_network()),
         certificates: certificates(config)?,
     })
 }

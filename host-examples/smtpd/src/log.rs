@@ -13,8 +13,12 @@ use crate::policy::Question;
 
 /// Starts logging. `filter` was checked when the configuration was read.
 pub fn start(filter: &str, format: LogFormat) {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // A line that cannot be written is lost. To say so on standard error as well would panic, and end the session.
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),

@@ -80,6 +80,12 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         }
         None => {}
     }
+    let runtime = runtime()?;
+    // From here on a signal waits until it is asked for.
+    let (mut hangup, mut terminate, mut interrupt) = {
+        let _runtime = runtime.enter();
+        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     let mut source = PolicySource::new(config, run.observe);
     let policy = source.load();
     report(&policy);
@@ -87,34 +93,34 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         // The policy only asks for another route: without it mail is still to be accepted.
         tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");
     }
-    runtime()?.block_on(async {
+    runtime.block_on(async {
         let service = Arc::new(load::service(config, policy.as_ref().ok().map(LoadedPolicy::decider))?);
         let server = Server::new(listeners, Arc::clone(&service))?;
         let source = Arc::new(Mutex::new(source));
-        let mut hangup = signal(SignalKind::hangup())?;
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         for address in server.addresses() {
             tracing::info!(%address, "listening");
         }
         tokio::spawn(watchdog());
         notify::ready();
-        server
+        let mut stopping = false;
+        let ended = server
             .run(async || {
                 // Bounded by the signals that somebody sends.
                 loop {
                     tokio::select! {
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
-                        _ = hangup.recv() => reload(&source, &service).await,
+                        _ = hangup.recv(), if !stopping => reload(&source, &service).await,
                     }
                 }
+                stopping = true;
                 notify::stopping();
             })
             .await;
-        if let Ok(LoadedPolicy { pool, .. }) = policy {
+        if let Some(pool) = source.lock().await.pool() {
             tracing::info!(event = "stopped", failures = ?pool.failures());
         }
-        Ok(())
+        Ok(ended?)
     })
 }
 
@@ -124,10 +130,13 @@ async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
     let (source, service) = (Arc::clone(source), Arc::clone(service));
     let reloaded = tokio::task::spawn_blocking(move || {
         let loaded = source.blocking_lock().load();
+        // It is in force when the log says so.
+        if let Ok(loaded) = &loaded {
+            service.policy.decide_by(loaded.decider());
+        }
         report(&loaded);
-        match loaded {
-            Ok(loaded) => service.policy.decide_by(loaded.decider()),
-            Err(_) => tracing::error!(event = "policy-kept", "the reload failed: what was in force before stays in force"),
+        if loaded.is_err() {
+            tracing::error!(event = "policy-kept", "the reload failed: what was in force before stays in force");
         }
         if let Some(certificates) = &service.certificates {
             match certificates.reload() {

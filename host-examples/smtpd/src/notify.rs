@@ -25,12 +25,6 @@ pub fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
-/// A line for `systemctl status`. Control characters become spaces: a line end would begin another message.
-pub fn status(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    send(&[NotifyState::Status(&line)]);
-}
-
 /// How often [`alive`] is to be called, if the service manager watches this process: half of `WatchdogSec`.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|time| time / 2).filter(|interval| !interval.is_zero())
@@ -69,7 +63,6 @@ mod tests {
         if std::env::var_os(NOTIFIES).is_none() {
             return;
         }
-        status("listening\nREADY=1");
         ready();
         reloading();
         alive();
@@ -109,7 +102,6 @@ mod tests {
             let mut buffer = [0; 200];
             manager.recv(&mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
         };
-        assert_eq!(received().expect("status"), "STATUS=listening READY=1\n");
         assert_eq!(received().expect("ready"), "READY=1\n");
         let reloading = received().expect("reloading");
         let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|time| time.strip_suffix('\n'));

@@ -102,8 +102,8 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then finishes what is in hand: sessions without a transaction are closed with 421, the others have 30 s
-    /// to come to its end. A second `shutdown` ends that time.
-    pub async fn run(self, mut shutdown: impl AsyncFnMut()) {
+    /// to come to its end. A second `shutdown` ends that time. An error says that a listener failed, which ends the others, too.
+    pub async fn run(self, mut shutdown: impl AsyncFnMut()) -> io::Result<()> {
         let Server { listeners, service, gate } = self;
         let clients = Arc::new(LoopbackWatch::default());
         let (phase, watched) = watch::channel(Phase::Serving);
@@ -119,12 +119,19 @@ impl Server {
             };
             accepting.spawn(acceptor.run(socket));
         }
-        shutdown().await;
+        let ended = tokio::select! {
+            () = shutdown() => Ok(()),
+            // They end by the shutdown only: one that does not has panicked.
+            Some(ended) = accepting.join_next() => {
+                report(ended);
+                Err(io::Error::other("a listener ended by a fault of the server"))
+            }
+        };
         tracing::info!(event = "shutdown", "finishing what is in hand");
         // Sessions end by this, and acceptors when theirs have ended.
         let _ = phase.send(Phase::Draining);
         tokio::select! {
-            _ = finished(&mut accepting) => return,
+            _ = finished(&mut accepting) => return ended,
             _ = tokio::time::sleep(DRAIN_TIME) => {}
             _ = shutdown() => {}
         }
@@ -132,6 +139,7 @@ impl Server {
         if tokio::time::timeout(STOP_TIME, finished(&mut accepting)).await.is_err() {
             tracing::warn!(event = "shutdown", "sessions were cut off");
         }
+        ended
     }
 }
 
@@ -219,14 +227,14 @@ impl Acceptor {
     /// Finds out who the client is, and serves it if its network has a place left.
     async fn session(self, mut stream: TcpStream, peer: SocketAddr, mut place: Place) {
         let local = stream.local_addr().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
-        let (client, local) = if self.listener.proxies.contains(peer.ip()) {
+        let (client, local, known) = if self.listener.proxies.contains(peer.ip()) {
             match proxy::read(&mut stream, PROXY_TIME).await {
                 Ok(Header { client: Some((client, local)) }) => {
                     self.clients.saw(client.ip());
-                    (client, local)
+                    (client, local, !client.ip().is_loopback())
                 }
-                // The connection is the proxy's own.
-                Ok(Header { client: None }) => (peer, local),
+                // The connection is the proxy's own, or the proxy does not know whose.
+                Ok(Header { client: None }) => (peer, local, false),
                 // It looks whether the port is open.
                 Err(ProxyError::Closed(0)) => return,
                 Err(error) => {
@@ -236,14 +244,16 @@ impl Acceptor {
             }
         } else {
             self.clients.saw(peer.ip());
-            (peer, local)
+            (peer, local, !peer.ip().to_canonical().is_loopback())
         };
         if let Err(crowded) = place.identify(client.ip()) {
             tracing::warn!(event = "too-many-connections", client = %client.ip(), network = %crowded.network, limit = crowded.limit);
             let reply = Reply::new(421, "4.7.0", "too many connections from your network; try again later");
+            drop(place);
             return turn_away(stream, reply, self.turned_away, self.phase).await;
         }
-        let origin = Origin { client, local, kind: self.listener.kind, offers: self.listener.offers };
+        let network = self.gate.network(client.ip());
+        let origin = Origin { client, known, network, local, kind: self.listener.kind, offers: self.listener.offers };
         serve(self.service, origin, stream, self.phase).await;
         drop(place);
     }

@@ -7,6 +7,7 @@
 //! | `session/transaction.rs` | MAIL, RCPT, RSET |
 //! | `session/message.rs` | DATA, BDAT, the end of data |
 //! | `session/delivery.rs` | into the Maildir, or to upstream |
+//! | `session/upstream.rs` | the connection to upstream, and the envelope that it hears |
 //! | `session/ask.rs` | the policy |
 //!
 //! The policy is asked at the greeting, at EHLO or HELO, at MAIL, at DATA or the first BDAT, and at the end of data. Not at RCPT: nothing is
@@ -17,13 +18,15 @@ mod delivery;
 mod hello;
 mod message;
 mod transaction;
+mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Listener as Kind, Stage, Tls};
+use smtp_fallback_policy::network::Network;
 use smtp_fallback_verify::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -31,11 +34,11 @@ use tokio::sync::watch;
 use crate::command::Command;
 use crate::config::Limits;
 use crate::maildir::Maildir;
+use crate::memory::Memory;
 use crate::policy::{Pending, Policy};
 use crate::reply::{ClientReads, Reply};
-use crate::text::Memory;
 use crate::tls::Certificates;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{Settings, Upstream};
 use crate::wire::{End, Fault, Line, Patience, Phase, Wire};
 use hello::{Hello, Offered};
 use transaction::Transaction;
@@ -47,8 +50,10 @@ const IDLE_COMMANDS: usize = 100;
 pub struct Service {
     /// This host.
     pub host_name: String,
-    /// The domains whose mail is taken, in lower case and ASCII. Empty where upstream is to say so.
+    /// The domains whose mail is taken, in lower case and ASCII.
     pub domains: Vec<String>,
+    /// Whose mail is taken is for upstream to say, which knows the client.
+    pub any_domain: bool,
     /// The limits.
     pub limits: Limits,
     /// The same mail would be taken over IPv4 (A20).
@@ -72,7 +77,17 @@ pub enum Destination {
     /// Kept here.
     Maildir(Arc<Maildir>),
     /// Handed to the mail system behind this one, within the client's session.
-    Upstream(upstream::Settings),
+    Upstream(Settings),
+}
+
+impl Destination {
+    /// How long a connection is kept between two messages.
+    fn idle_time(&self) -> Duration {
+        match self {
+            Destination::Maildir(_) => Duration::ZERO,
+            Destination::Upstream(settings) => settings.timeouts.idle,
+        }
+    }
 }
 
 /// Where the client came from.
@@ -80,6 +95,10 @@ pub enum Destination {
 pub struct Origin {
     /// The client's true address (R11). Port 0 where it is not known.
     pub client: SocketAddr,
+    /// The address is one that somebody elsewhere has: neither this host's, nor a proxy's in place of its client's.
+    pub known: bool,
+    /// The network that the client is counted to.
+    pub network: Network,
     /// The address that the client connected to.
     pub local: SocketAddr,
     /// The kind of the listener.
@@ -130,6 +149,9 @@ where
     if let Some(reply) = farewell {
         tracing::debug!(event = "session-ended", %client, code = reply.code, text = reply.lines[0].as_ref());
         session.write(&reply);
+    }
+    if let Some(pending) = session.pending.take() {
+        session.service.policy.store(pending).await;
     }
     let Session { wire, upstream, .. } = session;
     // Upstream is told whatever the client does meanwhile; a transaction that it has open ends with the connection.
@@ -183,11 +205,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             // A transaction in hand is finished before the server stops.
             let interrupted_by = if self.transaction.is_some() { Phase::Stopping } else { Phase::Draining };
-            let line = self.wire.command(interrupted_by);
-            // Upstream must not give a transaction up while the client takes its time.
+            let latest = self.transaction.as_ref().map(|transaction| transaction.deadline);
+            let line = self.wire.command(interrupted_by, latest);
             let line = match &self.transaction {
-                Some(_) => message::keeping_upstream(&mut self.upstream, line).await?,
-                None => line.await?,
+                // Upstream must not give a transaction up while the client takes its time.
+                Some(_) => upstream::kept_alive(&mut self.upstream, line).await?,
+                None => upstream::kept_for_a_while(&mut self.upstream, self.service.destination.idle_time(), line).await?,
             };
             let command = match line {
                 Line::Complete(line) => Command::parse(&line),
@@ -247,7 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn execute(&mut self, command: Command) -> Result<Option<Reply>, End> {
         let brings_mail = match &command {
-            Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Quit => true,
+            // Not MAIL: one that upstream refuses brings nothing, and could be tried for ever.
+            Command::Rcpt(_) | Command::Data | Command::Quit => true,
             Command::Bdat(chunk) => chunk.size > 0 || chunk.last,
             _ => false,
         };

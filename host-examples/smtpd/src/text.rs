@@ -1,7 +1,6 @@
 //! The text of a message while it is received: within its limits, and with whole line ends only.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::memory::Share;
 
 /// The longest line of a message with its CRLF. RFC 5321 §4.5.3.1.6 asks for 1000; real mail has more.
 pub const LINE_MAX: usize = 8192;
@@ -11,31 +10,12 @@ const STEP: usize = 64 * 1024;
 /// So much of a spoiled message is read on at least, so that its client gets the reply after its end.
 const SKIP_LEAST: usize = 1 << 20;
 
-/// The memory that all messages being received may take together.
-#[derive(Debug)]
-pub struct Memory {
-    limit: usize,
-    taken: AtomicUsize,
-}
-
-impl Memory {
-    /// `limit` in octets.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Memory { limit, taken: AtomicUsize::new(0) })
-    }
-
-    fn take(&self, octets: usize) -> bool {
-        let fits = |taken: usize| taken.checked_add(octets).filter(|sum| *sum <= self.limit);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
-    }
-}
-
 /// A message as it was sent, without what protected it on its way. Gives its memory back when dropped.
 #[derive(Debug)]
 pub struct Text {
     octets: Vec<u8>,
     reserved: usize,
-    memory: Arc<Memory>,
+    memory: Share,
 }
 
 impl Text {
@@ -47,7 +27,7 @@ impl Text {
 
 impl Drop for Text {
     fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.reserved, Ordering::Relaxed);
+        self.memory.give_back(self.reserved);
     }
 }
 
@@ -64,7 +44,7 @@ pub enum Fault {
     LineTooLong,
     /// The message is longer than its limit.
     TooLarge,
-    /// The memory for all messages is in use.
+    /// The memory for all messages, or the share of the client's network, is in use.
     OutOfMemory,
 }
 
@@ -82,8 +62,8 @@ pub struct Builder {
 
 impl Builder {
     /// `limit` is the size of the longest message, in octets.
-    pub fn new(limit: usize, memory: &Arc<Memory>) -> Self {
-        let text = Text { octets: Vec::new(), reserved: 0, memory: Arc::clone(memory) };
+    pub fn new(limit: usize, memory: &Share) -> Self {
+        let text = Text { octets: Vec::new(), reserved: 0, memory: memory.clone() };
         Builder { text, limit, line: 0, discarded: 0, fault: None }
     }
 
@@ -112,7 +92,7 @@ impl Builder {
     fn give_up(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
         self.text.octets = Vec::new();
-        self.text.memory.taken.fetch_sub(std::mem::take(&mut self.text.reserved), Ordering::Relaxed);
+        self.text.memory.give_back(std::mem::take(&mut self.text.reserved));
     }
 
     /// What is wrong so far.
@@ -170,31 +150,33 @@ pub fn skipped_at_most(limit: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
+    use crate::memory::tests::{network, unlimited};
 
     #[test]
     fn messages_share_the_memory_and_give_it_back() {
-        let memory = Memory::new(3 * STEP);
-        let message = |memory: &Arc<Memory>| {
-            let mut builder = Builder::new(10 * STEP, memory);
+        let share = Memory::new(3 * STEP, 3 * STEP).share(network("2001:db8::/64"));
+        let message = || {
+            let mut builder = Builder::new(10 * STEP, &share);
             for _ in 0..2 * STEP / 16 {
                 builder.part(b"0123456789abcd");
                 builder.end_line();
             }
             builder
         };
-        let first = message(&memory).finish().expect("there is room for one");
-        let second = message(&memory);
-        assert_eq!(memory.taken.load(Ordering::Relaxed), 2 * STEP, "what is spoiled takes none");
+        let first = message().finish().expect("there is room for one");
+        let second = message();
+        assert!(share.take(STEP), "what is spoiled takes none");
+        share.give_back(STEP);
         assert_eq!(second.finish().expect_err("there is none for two"), Fault::OutOfMemory);
         drop(first);
-        message(&memory).finish().expect("there is room again");
-        assert_eq!(memory.taken.load(Ordering::Relaxed), 0);
+        message().finish().expect("there is room again");
+        assert!(share.take(3 * STEP), "nothing is kept");
     }
 
     #[test]
     fn what_is_refused_is_read_on_for_a_while() {
-        let memory = Memory::new(usize::MAX);
-        let mut builder = Builder::new(10, &memory);
+        let mut builder = Builder::new(10, &unlimited());
         builder.part(&[b'x'; 10]);
         assert_eq!((builder.fault(), builder.has_room_for(0), builder.has_room_for(1)), (None, true, false));
         builder.part(b"y");

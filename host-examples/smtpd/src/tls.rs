@@ -121,6 +121,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         found,
         advice: "it must hold certificates in PEM, readable for this user; check [tls] in the configuration",
     };
+    // A pipe in place of a file would hold a reload up for ever.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(unreadable("is no file".to_owned()));
+    }
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(chain) if chain.is_empty() => Err(unreadable("has no certificate in it".to_owned())),

@@ -46,7 +46,7 @@ const QUIT_TIME: Duration = Duration::from_secs(5);
 const PIECE: usize = 64 * 1024;
 /// The commands that [`Upstream::command`] sends. Others would change what the next line means to upstream (DATA, BDAT, STARTTLS, AUTH),
 /// or who it takes the client for (XCLIENT, EHLO).
-const COMMANDS: [&str; 7] = ["MAIL", "RCPT", "RSET", "VRFY", "EXPN", "HELP", "NOOP"];
+const COMMANDS: [&str; 3] = ["MAIL", "RCPT", "RSET"];
 /// What an upstream that answers a PROXY line needs.
 const NO_PROXY: &str = "it seems not to expect the PROXY protocol (Postfix: smtpd_upstream_proxy_protocol = haproxy)";
 
@@ -137,7 +137,7 @@ impl Upstream {
         &self.offers
     }
 
-    /// Sends a command, without its CRLF, and waits for its reply: MAIL, RCPT, RSET, VRFY, EXPN, HELP or NOOP. Any other, and a line
+    /// Sends a command, without its CRLF, and waits for its reply: MAIL, RCPT or RSET. Any other, and a line
     /// with a control character, is [`Error::Unsendable`]; nothing was written then, and the connection is as it was.
     ///
     /// After a reply 421 the connection is dead. It may be an answer to nothing that upstream sent when it got tired of waiting.
@@ -169,7 +169,10 @@ impl Upstream {
             Protocol::Smtp => 1,
             Protocol::Lmtp => recipients,
         };
-        let deadline = Instant::now() + self.timeouts.data;
+        // The client waits for the reply to its own dot all the while.
+        let all = Instant::now() + self.timeouts.dot;
+        let within = |time: Duration| all.min(Instant::now() + time);
+        let deadline = within(self.timeouts.data);
         if let Some(closing) = self.begin(deadline).await? {
             return Ok(Delivered::alike(closing, expected));
         }
@@ -181,17 +184,16 @@ impl Upstream {
         if reply.code != 354 {
             return Err(Error::Broken { at: at::DATA, fault: "neither 354 nor a refusal" });
         }
-        if !self.send_text(parts).await? {
-            let reply = self.wire.reply(at::TEXT, Instant::now() + self.timeouts.block).await?;
+        if !self.send_text(parts, all).await? {
+            let reply = self.wire.reply(at::TEXT, within(self.timeouts.block)).await?;
             return match reply.is_refusal() {
                 true => Ok(Delivered::alike(reply, expected)),
                 false => Err(Error::Broken { at: at::TEXT, fault: "a reply that is no refusal, before the end of the text" }),
             };
         }
-        let deadline = Instant::now() + self.timeouts.dot;
         let mut replies: Vec<Reply> = Vec::new();
         while replies.len() < expected {
-            let reply = self.wire.reply(at::DOT, deadline).await?;
+            let reply = self.wire.reply(at::DOT, all).await?;
             is_final(&reply, at::DOT)?;
             if reply.is_closing() {
                 // Nothing comes after it.
@@ -285,18 +287,19 @@ impl Upstream {
         Ok(reply)
     }
 
-    /// Sends the text and the dot. False, without all of the dot sent: upstream spoke, closed the connection, or takes nothing more.
-    async fn send_text(&mut self, parts: &[&[u8]]) -> Result<bool, Error> {
+    /// Sends the text and the dot, until `all` at the latest. False, without all of the dot sent: upstream spoke, closed the connection, or takes nothing more.
+    async fn send_text(&mut self, parts: &[&[u8]], all: Instant) -> Result<bool, Error> {
         let block = self.timeouts.block;
+        let deadline = || all.min(Instant::now() + block);
         let mut stuffer = Stuffer::default();
         for piece in parts.iter().flat_map(|part| part.chunks(PIECE)) {
             stuffer.push(piece, self.wire.output());
-            if self.wire.output().len() >= PIECE && !self.wire.send(at::TEXT, Instant::now() + block).await? {
+            if self.wire.output().len() >= PIECE && !self.wire.send(at::TEXT, deadline()).await? {
                 return Ok(false);
             }
         }
         stuffer.finish(self.wire.output());
-        self.wire.send(at::TEXT, Instant::now() + block).await
+        self.wire.send(at::TEXT, deadline()).await
     }
 
     /// Makes sure that the next reply will belong to the next command. A reply is returned if it is 421, which is the last.

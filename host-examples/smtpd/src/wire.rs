@@ -66,9 +66,9 @@ pub enum Fault {
 /// Why nothing more comes from the client.
 #[derive(Debug)]
 pub enum End {
-    /// The client closed the connection, or it broke.
+    /// The client closed the connection, or it broke, or the client did not take its replies.
     Closed,
-    /// The client was silent for too long, or did not take its replies.
+    /// The client was silent for too long.
     Idle,
     /// The server shuts down.
     ShuttingDown,
@@ -113,9 +113,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         &mut self.output
     }
 
-    /// The next command line. The wait for it ends when the server's shutdown has come to `interrupted_by`.
-    pub async fn command(&mut self, interrupted_by: Phase) -> Result<Line, End> {
-        let deadline = Instant::now() + self.patience.command;
+    /// The next command line, until `latest` at the latest. The wait for it ends when the server's shutdown has come to `interrupted_by`.
+    pub async fn command(&mut self, interrupted_by: Phase, latest: Option<Instant>) -> Result<Line, End> {
+        let now = Instant::now();
+        if latest.is_some_and(|latest| now >= latest) {
+            return Err(End::Idle);
+        }
+        let deadline = latest.into_iter().fold(now + self.patience.command, Instant::min);
         loop {
             if *self.phase.borrow() >= interrupted_by {
                 return Err(End::ShuttingDown);
@@ -215,14 +219,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let sent = timeout(self.patience.command, sent).await;
         // A long reply was an exception: its room is not kept.
         self.output = Vec::new();
-        sent.map_err(|_| End::Idle)?.map_err(|_| End::Closed)
+        // Who does not take its replies gets no more of them: the last one was perhaps cut in the middle.
+        sent.map_err(|_| End::Closed)?.map_err(|_| End::Closed)
     }
 
     /// Closes in good order (A4): sends what is left, shuts down the sending side, and reads what the client still sends, so that no
     /// reset eats the reply. That ends with the client's own end or after 5 s, however much is sent: a client in the middle of a long
     /// message reads the reply only when it has sent all of it.
     pub async fn close(mut self) {
-        if self.flush().await.is_err() || self.stream.shutdown().await.is_err() {
+        if self.flush().await.is_err() {
+            return;
+        }
+        // TLS has something to say here, which a client may refuse to take.
+        if !matches!(timeout(DRAIN_TIME, self.stream.shutdown()).await, Ok(Ok(()))) {
             return;
         }
         let mut rest = vec![0; BLOCK];
@@ -332,7 +341,7 @@ mod tests {
             }
         });
         let mut lines = Vec::new();
-        while let Ok(line) = wire.command(Phase::Draining).await {
+        while let Ok(line) = wire.command(Phase::Draining, None).await {
             lines.push(line);
         }
         write.await.expect("no panic");
@@ -374,8 +383,8 @@ mod tests {
     async fn a_line_without_end_is_not_skipped_forever() {
         let (mut wire, mut client, _phase) = wire();
         let flood = tokio::spawn(async move { while client.write_all(&[b'x'; 4096]).await.is_ok() {} });
-        assert!(matches!(wire.command(Phase::Draining).await, Ok(Line::Bad(Fault::TooLong))));
-        assert!(matches!(wire.command(Phase::Draining).await, Err(End::Flood)));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Ok(Line::Bad(Fault::TooLong))));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Err(End::Flood)));
         drop(wire);
         flood.await.expect("no panic");
     }
@@ -404,13 +413,13 @@ mod tests {
     async fn replies_go_out_when_the_input_is_used_up() {
         let (mut wire, mut client, _phase) = wire();
         client.write_all(b"NOOP\r\nNOOP\r\n").await.expect("open");
-        wire.command(Phase::Draining).await.expect("a line");
+        wire.command(Phase::Draining, None).await.expect("a line");
         wire.output().extend_from_slice(b"1");
-        wire.command(Phase::Draining).await.expect("a line");
+        wire.command(Phase::Draining, None).await.expect("a line");
         wire.output().extend_from_slice(b"2");
         let mut sent = [0; 2];
         assert!(timeout(Duration::from_millis(20), client.read(&mut sent)).await.is_err(), "sent too early");
-        assert!(matches!(wire.command(Phase::Draining).await, Err(End::Idle)));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Err(End::Idle)));
         assert_eq!(client.read(&mut sent).await.expect("open"), 2);
         assert_eq!(&sent, b"12");
     }
@@ -427,7 +436,7 @@ mod tests {
             }
         });
         let start = Instant::now();
-        assert!(matches!(wire.command(Phase::Draining).await, Err(End::Idle)));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Err(End::Idle)));
         assert!(start.elapsed() < IDLE * 3, "octet by octet is no way to stay");
         drop(wire);
         drip.await.expect("no panic");
@@ -438,11 +447,11 @@ mod tests {
         let (mut wire, mut client, _phase) = wire();
         let later = Instant::now() + Duration::from_secs(10);
         client.write_all(b"a\r\nQUIT\r\nNOOP\r\n").await.expect("open");
-        let mut chunks = Chunks::new(100, &crate::text::Memory::new(1 << 20));
+        let mut chunks = Chunks::new(100, &crate::memory::tests::unlimited());
         wire.chunk(0, Some(&mut chunks), later).await.expect("nothing to read");
         wire.chunk(3, Some(&mut chunks), later).await.expect("is there");
         wire.chunk(6, None, later).await.expect("is there");
-        assert_eq!(wire.command(Phase::Draining).await.expect("is there"), complete("NOOP"));
+        assert_eq!(wire.command(Phase::Draining, None).await.expect("is there"), complete("NOOP"));
         assert_eq!(chunks.finish().expect("whole").octets(), b"a\r\n");
         let start = Instant::now();
         assert!(matches!(wire.chunk(u64::MAX, None, later).await, Err(End::Idle)), "a block has its time");
@@ -456,7 +465,7 @@ mod tests {
         client.write_all(b"EHLO a\r\n").await.expect("open");
         assert!(wire.speaks_within(IDLE).await.expect("open"));
         assert!(wire.speaks_within(IDLE).await.expect("open"), "and it stays so");
-        assert_eq!(wire.command(Phase::Draining).await.expect("kept"), complete("EHLO a"));
+        assert_eq!(wire.command(Phase::Draining, None).await.expect("kept"), complete("EHLO a"));
         drop(client);
         assert!(matches!(wire.speaks_within(IDLE).await, Err(End::Closed)));
     }
@@ -467,7 +476,7 @@ mod tests {
         client.write_all(&[b'x'; 9000]).await.expect("open");
         wire.chunk(9000, None, Instant::now() + IDLE).await.expect("is there");
         wire.output().extend_from_slice(&[b'x'; 5000]);
-        assert!(matches!(wire.command(Phase::Draining).await, Err(End::Idle)));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Err(End::Idle)));
         assert!(wire.input.capacity() <= COMMANDS && wire.output.capacity() == 0, "{}", wire.input.capacity());
     }
 
@@ -475,9 +484,9 @@ mod tests {
     async fn shutdown_ends_the_wait_from_the_named_phase_on() {
         let (mut wire, _client, phase) = wire();
         phase.send(Phase::Draining).expect("a receiver");
-        assert!(matches!(wire.command(Phase::Draining).await, Err(End::ShuttingDown)));
-        assert!(matches!(wire.command(Phase::Stopping).await, Err(End::Idle)));
+        assert!(matches!(wire.command(Phase::Draining, None).await, Err(End::ShuttingDown)));
+        assert!(matches!(wire.command(Phase::Stopping, None).await, Err(End::Idle)));
         phase.send(Phase::Stopping).expect("a receiver");
-        assert!(matches!(wire.command(Phase::Stopping).await, Err(End::ShuttingDown)));
+        assert!(matches!(wire.command(Phase::Stopping, None).await, Err(End::ShuttingDown)));
     }
 }

@@ -1,7 +1,9 @@
 //! Mail that passes through smtpd to Postfix arrives once and unchanged.
 
+use std::sync::Arc;
+
 use smtp_fallback_demo::zone::PLAIN_DOMAIN;
-use smtp_fallback_interop::{Postfix, Setting, Setup, Smtpd};
+use smtp_fallback_interop::{Postfix, Setting, Setup, Smtpd, kept_as, until};
 
 use crate::{RECIPIENT, TOLD, all, by_bdat, fields_before, message};
 
@@ -56,7 +58,7 @@ async fn messages_arrive_unchanged_by_data_and_by_bdat() {
         assert_eq!(kept.len(), sent.len(), "each once\n{}", postfix.log());
         for (address, body) in sent {
             let literal = if address.is_ipv6() { "[IPv6:::1]" } else { "[127.0.0.1]" };
-            let unix = smtp_fallback_interop::kept_as(&body);
+            let unix = kept_as(&body);
             let received = format!("Received: from client.example (unknown {literal})");
             let is_it = |kept: &Vec<u8>| kept.ends_with(&unix) && String::from_utf8_lossy(kept).contains(&received);
             let at =
@@ -86,6 +88,108 @@ async fn each_recipient_gets_it() {
     let mut expected = ["jones", "postmaster", "smith"].map(|name| format!("Delivered-To: {name}@demo.example"));
     expected.sort();
     assert_eq!(to, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_in_a_group() {
+    let postfix = Postfix::start(
+        Setup::for_xclient()
+            .file("recipients", "refused@demo.example 550 5.7.1 refused by test\n")
+            .with("smtpd_recipient_restrictions", "check_recipient_access texthash:$config_directory/recipients, permit"),
+    );
+    let smtpd = Smtpd::start(Setting::front(postfix.address(), "xclient")).await;
+    let mut client = smtpd.client(smtpd.ipv6).await;
+    let group = "MAIL FROM:<smith@none.example>\r\nRCPT TO:<refused@demo.example>\r\nRCPT TO:<jones@demo.example>\r\nDATA\r\n";
+    let mut heard = Vec::new();
+    client.send(group.as_bytes()).await.unwrap();
+    for _ in 0..4 {
+        heard.push(client.reply().await.unwrap().code);
+    }
+    // The next group right behind the dot.
+    client.send(&[&message(1)[..], b".\r\n", group.as_bytes()].concat()).await.unwrap();
+    for _ in 0..5 {
+        heard.push(client.reply().await.unwrap().code);
+    }
+    client.send(&[&message(2)[..], b".\r\nQUIT\r\n"].concat()).await.unwrap();
+    for _ in 0..2 {
+        heard.push(client.reply().await.unwrap().code);
+    }
+    assert_eq!(heard, [250, 550, 250, 354, 250, 250, 550, 250, 354, 250, 221]);
+    let kept = postfix.delivered();
+    assert_eq!(kept.len(), 2);
+    for number in 1..3 {
+        assert!(kept.iter().any(|kept| kept.ends_with(&kept_as(&message(number)))), "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once() {
+    let postfix = Postfix::start(Setup::for_xclient());
+    let smtpd = Arc::new(Smtpd::start(Setting::front(postfix.address(), "xclient")).await);
+    let sessions: Vec<_> = (0..20)
+        .map(|session| {
+            let smtpd = Arc::clone(&smtpd);
+            tokio::spawn(async move {
+                let mut client = smtpd.client(if session % 2 == 0 { smtpd.ipv6 } else { smtpd.ipv4 }).await;
+                for number in 0..5 {
+                    let text = message(session * 100 + number);
+                    assert_eq!(client.transaction("smith@none.example", RECIPIENT, &text).await.unwrap().code, 250);
+                }
+            })
+        })
+        .collect();
+    for session in sessions {
+        session.await.unwrap();
+    }
+    let kept = postfix.delivered();
+    assert_eq!(kept.len(), 100);
+    for (session, number) in (0..20).flat_map(|session| (0..5).map(move |number| (session, number))) {
+        let literal = if session % 2 == 0 { "(unknown [IPv6:::1])" } else { "(unknown [127.0.0.1])" };
+        let text = kept_as(&message(session * 100 + number));
+        let is_it = |kept: &&Vec<u8>| kept.ends_with(&text) && String::from_utf8_lossy(kept).contains(literal);
+        assert_eq!(kept.iter().filter(is_it).count(), 1, "{session} {number}: once, and of its own client");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_leaves_nothing() {
+    let postfix = Postfix::start(Setup::for_xclient());
+    let smtpd = Smtpd::start(Setting::front(postfix.address(), "xclient")).await;
+    for last in [
+        &b"DATA\r\n"[..],
+        b"DATA\r\nSubject: half\r\n\r\nText\r\n.\r",
+        b"BDAT 20\r\nSubject: half\r\n\r\nabc",
+        b"BDAT 20 LAST\r\nSubj",
+    ] {
+        let mut client = smtpd.client(smtpd.ipv6).await;
+        all(&mut client, 250, &["MAIL FROM:<smith@none.example>", "RCPT TO:<jones@demo.example>"]).await;
+        client.send(last).await.unwrap();
+    }
+    // Postfix hears that they are gone.
+    until("all sessions with Postfix have ended", || {
+        let log = postfix.log();
+        if log.matches("disconnect from unknown[::1]").count() == 4 { Ok(()) } else { Err(log) }
+    });
+    assert!(postfix.delivered().is_empty());
+    assert!(!postfix.log().contains("message-id="), "{}", postfix.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_extensions() {
+    for tell in TOLD {
+        let postfix = Postfix::start(Setup::told_by(tell));
+        let smtpd = Smtpd::start(Setting::front(postfix.address(), tell)).await;
+        let mut client = smtpd.connect(smtpd.ipv6).await;
+        let hello = client.command("HELO client.example").await.unwrap();
+        assert_eq!((hello.code, hello.lines.len()), (250, 1), "{hello}");
+        assert_eq!(client.command("MAIL FROM:<smith@none.example> SIZE=1").await.unwrap().code, 555);
+        let reply = client.transaction("smith@none.example", RECIPIENT, &message(1)).await.unwrap();
+        assert_eq!(reply.code, 250, "{reply}");
+        let [kept] = &postfix.delivered()[..] else { panic!("one message\n{}", postfix.log()) };
+        let fields = fields_before(kept, &message(1));
+        assert!(fields.contains("Received: from client.example (unknown [IPv6:::1])\n"), "{fields}");
+        assert!(fields.contains("by upstream.example (Postfix) with SMTP id "), "{fields}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

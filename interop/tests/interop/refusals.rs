@@ -58,7 +58,7 @@ async fn replies(client: &mut Client) -> Vec<Reply> {
 async fn refusals_are_passed_on_word_for_word() {
     for tell in TOLD {
         let postfix = Postfix::start(choosy(tell).with("mynetworks", "192.0.2.0/24"));
-        let smtpd = Smtpd::start(Setting::front(postfix.address(), tell)).await;
+        let smtpd = Smtpd::start(Setting::front(postfix.address(), tell).for_any_domain().behind_a_proxy()).await;
         // The same Postfix, asked directly; where it wants to hear of the client first, by a client that says so.
         let mut direct = Client::connect(postfix.address()).await.unwrap();
         if tell == "proxy-v1" {
@@ -67,7 +67,7 @@ async fn refusals_are_passed_on_word_for_word() {
         assert_eq!(direct.reply().await.unwrap().code, 220);
         assert_eq!(direct.command("EHLO client.example").await.unwrap().code, 250);
         let expected = replies(&mut direct).await;
-        let mut client = smtpd.client(smtpd.ipv6).await;
+        let mut client = smtpd.client_behind_proxy("2001:db8::5").await;
         for (reply, expected) in replies(&mut client).await.iter().zip(&expected) {
             assert_eq!(reply, expected, "{tell}");
         }

@@ -14,7 +14,8 @@ pub struct Verify {
     /// Name servers to ask; empty for those of the system.
     #[serde(deserialize_with = "value::socket_addresses")]
     pub nameservers: Vec<SocketAddr>,
-    /// The time for all look-ups of one message: what is not known then is a temporary error. 100 ms to 1 min.
+    /// The time for all look-ups at once, at DATA and again at the end of data: what is not known then is a temporary error. 100 ms to
+    /// 1 min.
     #[serde(deserialize_with = "value::verify_deadline")]
     pub deadline: Duration,
     /// DNS answers that are remembered.
@@ -28,7 +29,8 @@ pub struct Limits {
     /// The largest message, announced by SIZE. 64 KiB to 1 GiB.
     #[serde(deserialize_with = "value::message_size")]
     pub message_size: usize,
-    /// What all messages being received may take in memory together. At least 64 KiB, and not less than `message_size`.
+    /// What all messages being received may take in memory together; those from one network a quarter of it, or one message. At least
+    /// 64 KiB, and not less than `message_size`.
     #[serde(deserialize_with = "value::memory_size")]
     pub message_memory: usize,
     /// Recipients of one message. RFC 5321 §4.5.3.1.8 wants at least 100.
@@ -57,12 +59,20 @@ pub struct Limits {
     /// The time for the next block of a message. 1 s to 1 h; RFC 5321 §4.5.3.2.5 gives 3 min.
     #[serde(deserialize_with = "value::idle_time")]
     pub data_block: Duration,
-    /// How long a message may take from 354 or its first BDAT to its end. 1 s to 24 h.
+    /// How long a message may take from 354 or its first BDAT to its end, and how long a transaction may take to come to that. 1 s to
+    /// 24 h.
     #[serde(deserialize_with = "value::message_time")]
     pub message_time: Duration,
     /// The time for a TLS handshake. 1 s to 1 h.
     #[serde(deserialize_with = "value::idle_time")]
     pub tls_handshake: Duration,
+}
+
+impl Limits {
+    /// The share of `message_memory` that the clients of one network have: a quarter, and enough for one message.
+    pub fn memory_for_a_network(&self) -> usize {
+        (self.message_memory / 4).max(self.message_size)
+    }
 }
 
 /// Limits of the policy component and of its records.

@@ -86,16 +86,26 @@ fn either_a_maildir_or_an_upstream() {
         let text = SMALL.replace("maildir = \"mail\"\n", "").replace("domains = [\"Demo.example\"]\n", "");
         read(&format!("{text}[upstream]\n{upstream}"))
     };
-    let config = front("address = \"127.0.0.1:10025\"\ntell = \"xclient\"").expect("valid");
+    let error = front("address = \"127.0.0.1:10025\"\ntell = \"xclient\"").expect_err("somebody has to say");
+    assert!(error.contains("domains: found none"), "{error}");
+    let config = front("address = \"127.0.0.1:10025\"\ntell = \"xclient\"\nany_domain = true").expect("valid");
     let settings = config.upstream.expect("there").settings("mx.demo.example");
     assert_eq!((settings.protocol, settings.tell), (Protocol::Smtp, Tell::Xclient));
     assert_eq!(settings.timeouts, crate::upstream::Timeouts::default());
     // An upstream that does not know the client would relay for everybody whom this server lets through.
-    let error = front("address = \"127.0.0.1:10025\"\ntell = \"nothing\"").expect_err("an open relay");
-    assert!(error.contains("domains: found none"), "{error}");
-    let error = front("address = \"unix:/run/lmtp\"\ntell = \"proxy-v1\"").expect_err("no such thing");
-    assert!(error.contains("UNIX socket"), "{error}");
+    let error = front("address = \"127.0.0.1:10025\"\ntell = \"nothing\"\nany_domain = true").expect_err("an open relay");
+    assert!(error.contains("relay for everybody"), "{error}");
     let text = SMALL.replace("maildir = \"mail\"\n", "");
+    for (address, part) in [
+        ("address = \"unix:/run/lmtp\"\ntell = \"proxy-v1\"", "UNIX socket"),
+        ("address = \"[::1]:2525\"\ntell = \"xclient\"", "this server itself"),
+        ("address = \"[::1]:2526\"\ntell = \"xclient\"\nany_domain = true", "beside domains"),
+    ] {
+        let error = read(&format!("{text}[upstream]\n{address}")).expect_err(address);
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(reaches("[::]:25".parse().expect("valid"), "[::1]:25".parse().expect("valid")));
+    assert!(!reaches("[::]:25".parse().expect("valid"), "127.0.0.1:25".parse().expect("valid")));
     let lmtp = "[upstream]\naddress = \"unix:lmtp\"\nprotocol = \"lmtp\"\ntell = \"nothing\"\n[upstream.timeouts]\ndot = \"20s\"";
     let upstream = read(&format!("{text}{lmtp}")).expect("valid").upstream.expect("there");
     assert_eq!(upstream.timeouts.dot, Duration::from_secs(20));

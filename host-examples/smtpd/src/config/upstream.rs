@@ -21,6 +21,9 @@ pub struct Upstream {
     /// How it is told who the client is: `xclient`, `proxy-v1`, or `nothing`.
     #[serde(deserialize_with = "value::upstream_tell")]
     pub tell: Tell,
+    /// Which domains mail is taken for is left to it; else `domains` says so. Only for an upstream that is told who the client is.
+    #[serde(default)]
+    pub any_domain: bool,
     /// How long it may take.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
@@ -52,24 +55,23 @@ pub struct UpstreamTimeouts {
     /// While the client takes its time with a message, upstream gets a NOOP after each such silence.
     #[serde(deserialize_with = "value::upstream_time")]
     pub keep_alive: Duration,
+    /// How long a connection is kept while the client waits between two messages: upstream serves fewer connections, as a rule, than this
+    /// server has clients.
+    #[serde(deserialize_with = "value::upstream_time")]
+    pub idle: Duration,
 }
 
 impl Upstream {
     /// As the session wants it; `host_name` is this host.
     pub fn settings(&self, host_name: &str) -> Settings {
-        let UpstreamTimeouts { connect, greeting, command, data, block, dot, keep_alive } = self.timeouts;
+        let UpstreamTimeouts { connect, greeting, command, data, block, dot, keep_alive, idle } = self.timeouts;
         Settings {
             address: self.address.clone(),
             protocol: self.protocol,
             tell: self.tell,
             host_name: host_name.to_owned(),
-            timeouts: Timeouts { connect, greeting, command, data, block, dot, keep_alive },
+            timeouts: Timeouts { connect, greeting, command, data, block, dot, keep_alive, idle },
         }
-    }
-
-    /// Whether it can judge the client itself, as if that had connected to it.
-    pub fn knows_the_client(&self) -> bool {
-        self.tell != Tell::Nothing
     }
 
     /// The path of its socket, where it has one.
@@ -86,14 +88,19 @@ impl Upstream {
                 "upstream.tell: found \"proxy-v1\" with a UNIX socket, expected \"xclient\" or \"nothing\" there".to_owned()
             );
         }
+        if self.any_domain && self.tell == Tell::Nothing {
+            return Err("upstream.any_domain: found true with tell = \"nothing\": upstream would relay for everybody, as if it were for this \
+                        host; remove it, and list the domains"
+                .to_owned());
+        }
         Ok(())
     }
 }
 
 impl Default for UpstreamTimeouts {
     fn default() -> Self {
-        let Timeouts { connect, greeting, command, data, block, dot, keep_alive } = Timeouts::default();
-        UpstreamTimeouts { connect, greeting, command, data, block, dot, keep_alive }
+        let Timeouts { connect, greeting, command, data, block, dot, keep_alive, idle } = Timeouts::default();
+        UpstreamTimeouts { connect, greeting, command, data, block, dot, keep_alive, idle }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, LoadError, Pool};
@@ -16,6 +16,8 @@ use crate::policy::Decider;
 /// Octets of the secret that keys the hashes of networks and mails (A33, A35). It lives as long as the records in memory that it is for:
 /// as long as the process.
 const SECRET_OCTETS: usize = 32;
+/// A file of more octets is not read to be refused: the component takes 1 MiB, and says so of what is not far longer.
+const FILE_MAX: u64 = 16 << 20;
 
 /// Where component and policy come from. The component is loaded once, the policy each time.
 pub struct PolicySource {
@@ -119,7 +121,7 @@ impl PolicySource {
             None => self.component()?,
         };
         let used = self.loaded.insert(used);
-        let text = std::fs::read_to_string(&self.policy).map_err(|error| PolicyError::Unreadable(self.policy.clone(), error))?;
+        let text = read(&self.policy).map_err(|error| PolicyError::Unreadable(self.policy.clone(), error))?;
         let invalid = |error| PolicyError::Invalid(self.policy.clone(), error);
         let summary = if self.observe {
             // Checked as it is, beside the pool: no session may meet a policy that enforces, not for a moment.
@@ -134,6 +136,11 @@ impl PolicySource {
             warnings.extend(never_met(&checks));
         }
         Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings })
+    }
+
+    /// The component, once it is loaded; also while no policy was in force yet.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.loaded.as_ref().map(|used| used.pool.as_ref())
     }
 
     fn component(&self) -> Result<Used, PolicyError> {
@@ -158,6 +165,19 @@ impl LoadedPolicy {
     pub fn decider(&self) -> Arc<dyn Decider> {
         Arc::new(Shared(Arc::clone(&self.pool)))
     }
+}
+
+/// The text of a policy. From what is no file (a pipe, a device) text may never come, or come without an end, and a server that waits for
+/// it does not heed SIGTERM.
+fn read(path: &Path) -> io::Result<String> {
+    let file = std::fs::metadata(path)?;
+    if !file.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    if file.len() > FILE_MAX {
+        return Err(io::Error::other(format!("it has {} octets, and a policy has at most 1 MiB", file.len())));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// The policy with its mode set to observe; nothing where the text is no JSON object.

@@ -1,23 +1,17 @@
-//! What becomes of an accepted message: into the Maildir, or to upstream, whose replies are passed on word for word.
-//!
-//! When upstream cannot be used the client gets a temporary refusal of this server's own, never with 4.4.8, which is the policy's alone
-//! (A15).
+//! What becomes of an accepted message: into the Maildir, or to upstream, whose reply is passed on word for word.
 
 use std::sync::Arc;
 
-use smtp_fallback_policy::contract::{AuthResult, Tls};
+use smtp_fallback_policy::contract::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::hello::Hello;
-use super::transaction::{Transaction, mail_command, rcpt_command};
+use super::transaction::Transaction;
 use super::{Destination, Session, now};
-use crate::command::{MailParameters, RcptParameters};
 use crate::header::{Protocol, Trace};
 use crate::maildir::Maildir;
-use crate::path::{ForwardPath, ReversePath};
 use crate::reply::Reply;
 use crate::text::Text;
-use crate::upstream::{Client, Error, Name, Tell, Upstream};
+use crate::upstream::Tell;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Brings the message to where it goes; the reply to its end.
@@ -65,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             _ => String::new(),
         };
         let Some(upstream) = &mut self.upstream else {
-            return self.upstream_failed("at the end of the message", &"it went away while the message came in");
+            return self.upstream_failed(&"it went away while the message came in");
         };
         match upstream.message(&[fields.as_bytes(), text.octets()], transaction.recipients.len()).await {
             Ok(delivered) => {
@@ -74,119 +68,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let event = if reply.is_positive() { "relayed" } else { "refused-by-upstream" };
                 let (size, code, text) = (text.octets().len(), reply.code, reply.lines.join(" / "));
                 tracing::info!(event, client = %self.client, id, mail_from, recipients, size, code, text);
+                if !reply.is_positive() {
+                    // After a refusal at DATA upstream still has the envelope.
+                    self.give_up_upstream(&reply).await;
+                }
                 reply
             }
             Err(error) => {
                 self.upstream = None;
-                self.upstream_failed("at the end of the message", &error)
+                self.upstream_failed(&error)
             }
         }
-    }
-
-    /// In front mode, connects to upstream and tells it who the client is, so that EHLO can show what both sides can do.
-    pub(super) async fn introduce(&mut self, hello: &Hello) -> Result<(), Reply> {
-        if !matches!(self.service.destination, Destination::Upstream(_)) {
-            return Ok(());
-        }
-        // Upstream has heard of the client under its old name.
-        if let Some(upstream) = self.upstream.take() {
-            upstream.abort();
-        }
-        let upstream = self.connect_upstream(hello).await?;
-        self.upstream = Some(upstream);
-        Ok(())
-    }
-
-    pub(super) async fn relay_mail(&mut self, from: &ReversePath, parameters: &MailParameters) -> Reply {
-        let Some(hello) = self.hello.clone() else { return self.upstream_unusable("at MAIL", &"there was no EHLO") };
-        // Between two messages nothing is lost with a connection: upstream may have timed out, or was restarted.
-        for attempt in 0..2 {
-            if !self.upstream.as_mut().is_some_and(|upstream| upstream.is_alive()) {
-                match self.connect_upstream(&hello).await {
-                    Ok(upstream) => self.upstream = Some(upstream),
-                    Err(reply) => return reply,
-                }
-            }
-            let Some(upstream) = &mut self.upstream else { break };
-            let line = mail_command(from, parameters, upstream.offers().size.is_some());
-            match upstream.command(&line).await {
-                Ok(reply) if reply.code == 421 && attempt == 0 => self.upstream = None,
-                Ok(reply) => return reply.into(),
-                Err(error @ (Error::Closed(_) | Error::Broken { .. })) if attempt == 0 => {
-                    tracing::debug!(event = "upstream-failure", at = "at MAIL", %error, "connecting anew");
-                    self.upstream = None;
-                }
-                Err(error) => return self.upstream_unusable("at MAIL", &error),
-            }
-        }
-        self.upstream_unusable("at MAIL", &"it closed the connection twice")
-    }
-
-    pub(super) async fn relay_rcpt(&mut self, to: &ForwardPath, parameters: &RcptParameters) -> Reply {
-        let Some(upstream) = &mut self.upstream else { return self.upstream_unusable("at RCPT", &"the connection is gone") };
-        match upstream.command(&rcpt_command(to, parameters)).await {
-            Ok(reply) => reply.into(),
-            Err(error) => self.upstream_unusable("at RCPT", &error),
-        }
-    }
-
-    /// Ends the transaction that upstream has open. If that cannot be done the connection goes, and the transaction with it.
-    pub(super) async fn relay_reset(&mut self) {
-        if let Some(upstream) = &mut self.upstream {
-            let reply = upstream.command("RSET").await;
-            if !reply.is_ok_and(|reply| reply.is_positive()) {
-                self.upstream = None;
-            }
-        }
-    }
-
-    /// After a refusal upstream must not keep anything of the message (R8).
-    pub(super) async fn give_up_upstream(&mut self, refusal: &Reply) {
-        if refusal.close {
-            if let Some(upstream) = self.upstream.take() {
-                upstream.abort();
-            }
-        } else {
-            self.relay_reset().await;
-        }
-    }
-
-    async fn connect_upstream(&self, hello: &Hello) -> Result<Box<Upstream>, Reply> {
-        let Destination::Upstream(settings) = &self.service.destination else {
-            return Err(self.upstream_unusable("at EHLO", &"none is configured"));
-        };
-        let name = match (&self.service.verifier, settings.tell) {
-            (Some(verifier), Tell::Xclient) => match verifier.iprev(self.client).await {
-                iprev if iprev.result == AuthResult::Temperror => Name::TemporarilyUnknown,
-                iprev => iprev.name.map_or(Name::None, Name::Confirmed),
-            },
-            _ => Name::None,
-        };
-        let client = Client {
-            address: self.origin.client,
-            destination: self.origin.local,
-            ehlo_name: &hello.name,
-            extended: hello.extended,
-            name,
-        };
-        match Upstream::connect(settings, &client).await {
-            Ok(upstream) => Ok(Box::new(upstream)),
-            // Upstream wants nothing of this client: that is for the client to hear, in upstream's words.
-            Err(Error::Refused(reply)) => Err(Reply::from(reply).and_close()),
-            Err(error) => Err(self.upstream_unusable("at EHLO", &error)),
-        }
-    }
-
-    /// Before the message: the client is sent to another host.
-    fn upstream_unusable(&self, at: &str, error: &dyn std::fmt::Display) -> Reply {
-        tracing::error!(event = "upstream-failure", client = %self.client, at, %error, "the client will try again");
-        Reply::new(421, "4.3.2", "the mail system behind this host does not answer; try again later").and_close()
-    }
-
-    /// After the message. Where upstream had it already, the client's next try is a duplicate: better than a loss.
-    fn upstream_failed(&self, at: &str, error: &dyn std::fmt::Display) -> Reply {
-        tracing::error!(event = "upstream-failure", client = %self.client, at, %error, "the client will try again");
-        Reply::new(451, "4.3.0", "the mail system behind this host does not answer; try again later")
     }
 
     fn received(&self, transaction: &Transaction, id: &str) -> String {
@@ -207,11 +99,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             now: now(),
         }
         .received()
-    }
-}
-
-impl From<crate::upstream::Reply> for Reply {
-    fn from(reply: crate::upstream::Reply) -> Self {
-        Reply::relayed(reply.code, reply.lines)
     }
 }

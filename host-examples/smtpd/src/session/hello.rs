@@ -108,6 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A new EHLO makes what went before void (RFC 5321 §4.1.4), the acknowledgement too (A10).
     fn forget(&mut self) {
         self.transaction = None;
+        // Upstream has heard of the client under its old name.
+        self.upstream = None;
         self.smtputf8 = false;
         self.keyword_shown = false;
         self.acknowledged = false;

@@ -1,18 +1,25 @@
 //! From DATA or the first BDAT to the reply to the end of the message.
 
+use std::time::Duration;
+
 use smtp_fallback_policy::contract::Stage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::ask::Facts;
 use super::transaction::Transaction;
+use super::upstream::kept_alive;
 use super::{Session, nonce};
 use crate::chunks::Chunks;
 use crate::command::Chunk;
 use crate::data::Decoder;
+use crate::memory::Share;
 use crate::reply::Reply;
 use crate::text::{Fault, LINE_MAX, Text, skipped_at_most};
 use crate::wire::End;
+
+/// How long after a refused DATA the client is listened to for a message that it sent without waiting.
+const EARLY_TIME: Duration = Duration::from_millis(5);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// DATA, up to the reply to the dot.
@@ -29,10 +36,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return self.no_message(refusal).await;
         }
         self.send(Reply::bare(354, "send the message; a line with a single dot ends it")).await?;
-        let mut decoder = Decoder::new(self.size_limit(), &self.service.memory);
+        let mut decoder = Decoder::new(self.size_limit(), &self.share());
         let deadline = Instant::now() + self.service.limits.message_time;
         let Session { wire, upstream, .. } = self;
-        keeping_upstream(upstream, wire.message(&mut decoder, deadline)).await?;
+        kept_alive(upstream, wire.message(&mut decoder, deadline)).await?;
         self.idle_commands = 0;
         // Else so much of it was thrown away that its end is not waited for: there is no place where a command could start.
         let ended = decoder.is_done();
@@ -56,15 +63,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return self.without_chunk(chunk, reply).await;
         }
         let transaction = self.transaction.as_mut().expect("it is ready for a message");
-        let (chunks, deadline) = transaction.chunks.as_mut().expect("the first chunk has begun it");
+        let deadline = transaction.deadline;
+        let chunks = transaction.chunks.as_mut().expect("the first chunk has begun it");
         chunks.announce(chunk.size);
         if let Some(fault) = chunks.fault() {
             let reply = self.spoiled(fault).await;
             return self.without_chunk(chunk, reply).await;
         }
-        let deadline = *deadline;
         let Session { wire, upstream, .. } = self;
-        keeping_upstream(upstream, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
+        kept_alive(upstream, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
         if chunk.size > 0 || chunk.last {
             self.idle_commands = 0;
         }
@@ -75,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(Reply::new(250, "2.0.0", format!("{} octets received", chunk.size)));
         }
         let mut transaction = self.transaction.take().expect("as above");
-        match transaction.chunks.take().expect("as above").0.finish() {
+        match transaction.chunks.take().expect("as above").finish() {
             Ok(text) => Ok(self.end_of_data(transaction, text).await),
             Err(fault) => Ok(self.spoiled(fault).await),
         }
@@ -97,12 +104,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(refusal) = self.refused_before_message().await {
             return Some(refusal);
         }
-        let chunks = Chunks::new(self.size_limit(), &self.service.memory);
+        let chunks = Chunks::new(self.size_limit(), &self.share());
         let deadline = Instant::now() + self.service.limits.message_time;
         if let Some(transaction) = &mut self.transaction {
-            transaction.chunks = Some((chunks, deadline));
+            transaction.chunks = Some(chunks);
+            transaction.deadline = deadline;
         }
         None
+    }
+
+    fn share(&self) -> Share {
+        self.service.memory.share(self.origin.network)
     }
 
     /// Passes over a chunk that nobody wants, and gives the reply; closes where it is too long to be passed over.
@@ -117,6 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Once all recipients are known, before the message. A refusal ends the transaction.
     async fn refused_before_message(&mut self) -> Option<Reply> {
+        if let Some(gone) = self.upstream_gone() {
+            self.transaction = None;
+            return Some(gone);
+        }
         let envelope = self.transaction.as_ref()?.envelope();
         let results = self.verify_envelope(&envelope.mail_from).await;
         if let Some(transaction) = &mut self.transaction {
@@ -131,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The reply in place of 354. A client waits for it before it sends more (RFC 2920 §3.1); what has come already is perhaps a message,
     /// whose lines must not be read as commands.
     async fn no_message(&mut self, refusal: Reply) -> Result<Option<Reply>, End> {
-        if refusal.close || !self.wire.has_input() {
+        if refusal.close || !self.wire.speaks_within(EARLY_TIME).await? {
             return Ok(Some(refusal));
         }
         self.send(refusal).await?;
@@ -176,22 +192,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 fn message_id() -> String {
     let bits = getrandom::u64().unwrap_or_else(|_| u64::from(nonce()));
     format!("{bits:016x}")
-}
-
-/// Reads from the client, however long that takes, and lets upstream not time out meanwhile. If upstream goes away, that shows when it is
-/// needed.
-pub(super) async fn keeping_upstream<T>(
-    upstream: &mut Option<Box<crate::upstream::Upstream>>,
-    reading: impl Future<Output = T>,
-) -> T {
-    let Some(connection) = upstream else { return reading.await };
-    let mut reading = std::pin::pin!(reading);
-    let gone = tokio::select! {
-        biased;
-        read = &mut reading => return read,
-        gone = connection.keep_alive() => gone,
-    };
-    tracing::warn!(event = "upstream-failure", at = "waiting for the client", error = %gone);
-    *upstream = None;
-    reading.await
 }

@@ -28,14 +28,25 @@ struct Setting {
     decider: Option<Arc<dyn Decider>>,
     limits: Limits,
     certificates: Option<Certificates>,
+    any_domain: bool,
+    known: bool,
     /// In place of the Maildir.
-    upstream: Option<upstream::Settings>,
+    upstream: Option<Settings>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
         let limits = Limits { idle: IDLE, data_block: IDLE, message_size: 70_000, ..Limits::default() };
-        Setting { client: "2001:db8::1", offers: true, decider: None, limits, certificates: None, upstream: None }
+        Setting {
+            client: "2001:db8::1",
+            offers: true,
+            decider: None,
+            limits,
+            certificates: None,
+            any_domain: false,
+            known: true,
+            upstream: None,
+        }
     }
 }
 
@@ -50,8 +61,9 @@ fn connect(setting: Setting) -> Client {
     let maildir = tempfile::tempdir().expect("a folder");
     let service = Service {
         host_name: "mx.demo.example".into(),
-        domains: vec!["demo.example".into(), "other.example".into()],
-        memory: Memory::new(setting.limits.message_memory),
+        domains: if setting.any_domain { Vec::new() } else { vec!["demo.example".into(), "other.example".into()] },
+        any_domain: setting.any_domain,
+        memory: Memory::new(setting.limits.message_memory, setting.limits.memory_for_a_network()),
         limits: setting.limits,
         reachable_over_ipv4: true,
         sees_ipv4_arrivals: true,
@@ -67,7 +79,8 @@ fn connect(setting: Setting) -> Client {
     let (phase, watched) = watch::channel(Phase::Serving);
     let client = SocketAddr::new(setting.client.parse().expect("valid"), 40_000);
     let local = "[2001:db8::25]:25".parse().expect("valid");
-    let origin = Origin { client, local, kind: Kind::Mx, offers: setting.offers };
+    let network = Network::of(Address::from(client.ip()), 64);
+    let origin = Origin { client, known: setting.known, network, local, kind: Kind::Mx, offers: setting.offers };
     tokio::spawn(serve(Arc::new(service), origin, ours, watched));
     Client { stream, phase, maildir }
 }

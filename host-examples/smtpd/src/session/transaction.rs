@@ -5,12 +5,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::ask::Facts;
-use super::{Destination, Session};
+use super::{Destination, Service, Session};
 use crate::chunks::Chunks;
-use crate::command::{Mail, MailParameters, Rcpt, RcptParameters};
+use crate::command::{Mail, MailParameters, Rcpt};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::Reply;
-use crate::upstream::Protocol;
+use crate::upstream::{Protocol, Tell};
 
 /// So many times the limit of recipients may be offered before the client is disconnected.
 const EXCESS: usize = 10;
@@ -24,8 +24,10 @@ pub(super) struct Transaction {
     offered: usize,
     /// What was found out before the message came.
     pub(super) results: Option<AuthResults>,
-    /// The message comes by BDAT; what has come, and until when the rest may.
-    pub(super) chunks: Option<(Chunks, Instant)>,
+    /// The message comes by BDAT; what has come of it.
+    pub(super) chunks: Option<Chunks>,
+    /// By when the message has to begin; once it has begun, by when it has to be there.
+    pub(super) deadline: Instant,
 }
 
 /// A recipient that was accepted.
@@ -71,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             offered: 0,
             results: None,
             chunks: None,
+            deadline: Instant::now() + self.service.limits.message_time,
         };
         let facts = Facts { envelope: transaction.envelope(), message: None, results: None, id: None };
         if let Some(refusal) = self.ask(Stage::Mail, Some(facts)).await {
@@ -110,7 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !parameters.is_empty() && !self.offered.dsn {
             return Err(not_offered("NOTIFY and ORCPT"));
         }
-        let recipient = recipient(&to, &self.service.host_name, &self.service.domains)?;
+        let recipient = self.recipient(&to)?;
+        let Some(transaction) = &self.transaction else {
+            return Err(Reply::new(503, "5.5.1", "MAIL must come first"));
+        };
         if transaction.recipients.iter().any(|known| known.address == recipient.address) {
             return Ok(Reply::new(250, "2.1.5", "OK, already named"));
         }
@@ -131,9 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// The acknowledgement belongs to the session: it stays (A9).
     pub(super) async fn reset(&mut self) -> Reply {
-        if self.transaction.take().is_some() {
-            self.relay_reset().await;
-        }
+        self.transaction = None;
+        self.relay_reset().await;
         Reply::new(250, "2.0.0", "OK")
     }
 
@@ -144,6 +149,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     pub(super) fn too_large(&self) -> Reply {
         Reply::new(552, "5.3.4", format!("the message is longer than {} octets", self.size_limit()))
+    }
+
+    /// The recipient, where mail is taken for it.
+    fn recipient(&self, to: &ForwardPath) -> Result<Recipient, Reply> {
+        let Service { host_name, domains, any_domain, destination, .. } = self.service.as_ref();
+        let mailbox = match to {
+            ForwardPath::Postmaster => {
+                let address = format!("postmaster@{host_name}");
+                return Ok(Recipient { ascii: address.clone(), address });
+            }
+            ForwardPath::Mailbox(mailbox) => mailbox,
+        };
+        let refuse = |text: &'static str| Err(Reply::new(550, "5.7.1", text));
+        let domain = mailbox.ascii_domain();
+        let postmaster = mailbox.local_part().eq_ignore_ascii_case("postmaster") && domain == host_name.to_ascii_lowercase();
+        if *any_domain {
+            // Upstream would relay for this host, and for a proxy in front of it, as for its own.
+            if !self.origin.known {
+                return refuse("relaying refused: this server does not know who its client is");
+            }
+        } else if !domains.contains(&domain) && !postmaster {
+            return refuse("relaying refused: this server takes mail for its own domains only");
+        }
+        // Postfix and others take what is before these characters for a route, and upstream trusts this host.
+        let trusted = matches!(destination, Destination::Upstream(settings) if settings.tell == Tell::Nothing);
+        if trusted && mailbox.local_part().contains(['%', '!', '@']) {
+            return refuse("relaying refused: no routes in addresses");
+        }
+        Ok(Recipient { address: mailbox.address().to_owned(), ascii: mailbox.with_ascii_domain() })
     }
 
     fn check_offered(&self, parameters: &MailParameters) -> Result<(), Reply> {
@@ -157,54 +191,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Err(not_offered("RET and ENVID"));
         }
         Ok(())
-    }
-}
-
-/// The lines that go upstream.
-pub(super) fn mail_command(from: &ReversePath, parameters: &MailParameters, with_size: bool) -> String {
-    let MailParameters { size, body, smtputf8, ret, envid } = parameters;
-    let mut line = format!("MAIL FROM:<{}>", from.address());
-    let parameters = [
-        size.filter(|_| with_size).map(|size| format!("SIZE={size}")),
-        body.map(|body| format!("BODY={}", body.as_str())),
-        smtputf8.then(|| "SMTPUTF8".to_owned()),
-        ret.map(|ret| format!("RET={}", ret.as_str())),
-        envid.as_ref().map(|envid| format!("ENVID={envid}")),
-    ];
-    for parameter in parameters.into_iter().flatten() {
-        line.push(' ');
-        line.push_str(&parameter);
-    }
-    line
-}
-
-pub(super) fn rcpt_command(to: &ForwardPath, parameters: &RcptParameters) -> String {
-    let RcptParameters { notify, orcpt } = parameters;
-    let mut line = format!("RCPT TO:{to}");
-    if let Some(notify) = notify {
-        line.push_str(&format!(" NOTIFY={notify}"));
-    }
-    if let Some(orcpt) = orcpt {
-        line.push_str(&format!(" ORCPT={orcpt}"));
-    }
-    line
-}
-
-/// The recipient, where this server takes mail for it. Without a list of domains that is for upstream to say.
-fn recipient(to: &ForwardPath, host_name: &str, domains: &[String]) -> Result<Recipient, Reply> {
-    match to {
-        ForwardPath::Postmaster => {
-            let address = format!("postmaster@{host_name}");
-            Ok(Recipient { ascii: address.clone(), address })
-        }
-        ForwardPath::Mailbox(mailbox) => {
-            let domain = mailbox.ascii_domain();
-            let postmaster = mailbox.local_part().eq_ignore_ascii_case("postmaster") && domain == host_name.to_ascii_lowercase();
-            if !domains.is_empty() && !domains.contains(&domain) && !postmaster {
-                return Err(Reply::new(550, "5.7.1", "relaying refused: this server takes mail for its own domains only"));
-            }
-            Ok(Recipient { address: mailbox.address().to_owned(), ascii: mailbox.with_ascii_domain() })
-        }
     }
 }
 

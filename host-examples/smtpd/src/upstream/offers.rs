@@ -13,10 +13,6 @@ pub struct Offers {
     pub dsn: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhanced_status_codes: bool,
-    /// PIPELINING (RFC 2920).
-    pub pipelining: bool,
-    /// VRFY, which Postfix announces.
-    pub vrfy: bool,
     /// SIZE (RFC 1870), with the limit in octets if there is one. 0 means that there is none.
     pub size: Option<Option<u64>>,
     /// The attributes of XCLIENT in upper case; empty where XCLIENT is not announced.
@@ -34,8 +30,6 @@ impl Offers {
                 Some("SMTPUTF8") => offers.smtputf8 = true,
                 Some("DSN") => offers.dsn = true,
                 Some("ENHANCEDSTATUSCODES") => offers.enhanced_status_codes = true,
-                Some("PIPELINING") => offers.pipelining = true,
-                Some("VRFY") => offers.vrfy = true,
                 Some("SIZE") => offers.size = Some(words.next().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0)),
                 Some("XCLIENT") => offers.xclient = words.collect(),
                 _ => {}
@@ -61,8 +55,6 @@ mod tests {
             smtputf8: true,
             dsn: true,
             enhanced_status_codes: true,
-            pipelining: true,
-            vrfy: true,
             size: Some(Some(10_240_000)),
             xclient: ["NAME", "ADDR", "PORT"].map(str::to_owned).to_vec(),
         };

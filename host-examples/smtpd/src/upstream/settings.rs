@@ -56,17 +56,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the greeting.
     pub greeting: Duration,
-    /// For the reply to a command; also for all that follows the greeting up to the last EHLO together.
+    /// For the reply to a command; also for all that follows the greeting up to the last EHLO together, and for MAIL with a new
+    /// connection where one is needed.
     pub command: Duration,
     /// For the reply to DATA.
     pub data: Duration,
     /// For each piece of the message's text to be taken: 64 kB about.
     pub block: Duration,
-    /// For the reply after the dot; with LMTP for all of them together.
+    /// For everything from DATA to the reply after the dot: the client has sent its own dot, and waits.
     pub dot: Duration,
     /// The silence after which [`Upstream::keep_alive`](super::Upstream::keep_alive) sends NOOP. Postfix counts each, 100 for a message
     /// (`smtpd_junk_command_limit`), and waits 300 s (`smtpd_timeout`).
     pub keep_alive: Duration,
+    /// How long a connection is kept while the client waits between two messages. At the next one there is a new connection.
+    pub idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -79,6 +82,7 @@ impl Default for Timeouts {
             block: Duration::from_secs(170),
             dot: Duration::from_secs(570),
             keep_alive: Duration::from_secs(60),
+            idle: Duration::from_secs(10),
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod bdat;
-//mod flood;
+mod flood;
 mod injection;
 mod naive;
 mod overlong;

@@ -1,6 +1,5 @@
 //! A client that sends octets as they are, in pieces of its choice, and reads replies strictly.
 
-use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -200,8 +199,8 @@ fn strictly(line: &[u8]) -> (u16, bool, String) {
 }
 
 /// What /proc says of the process, in kB: `VmRSS` now, `VmHWM` at its highest.
-pub(crate) fn memory(pid: u32, what: impl Debug + AsRef<str>) -> u64 {
+pub(crate) fn memory(pid: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(what.as_ref())?.strip_prefix(':'));
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
     line.and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_else(|| panic!("no {what:?}:\n{status}"))
 }

@@ -192,6 +192,10 @@ impl Ledger {
         assert_eq!(earlier, None, "{attempt:?} was used twice");
     }
 
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts.lock().unwrap().len()
+    }
+
     pub(crate) fn accepted(&self) -> usize {
         self.attempts.lock().unwrap().values().filter(|heard| **heard == Heard::Accepted).count()
     }

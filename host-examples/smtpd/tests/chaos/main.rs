@@ -4,7 +4,9 @@
 mod component;
 mod dns;
 mod kill;
+mod log;
 mod mail;
+mod reload;
 #[allow(dead_code)] // It serves several test programs.
 #[path = "../end_to_end/server.rs"]
 mod server;

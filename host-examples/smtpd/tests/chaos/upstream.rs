@@ -4,7 +4,7 @@
 mod double;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use smtp_fallback_demo::client::{Client, ClientError, Reply};
@@ -147,6 +147,24 @@ async fn an_upstream_that_is_not_there_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_once_at_mail_is_not_for_the_client_to_hear() {
+    let (double, address) = Double::tcp(free()).await;
+    let server = start(&tcp(address, "1500ms")).await;
+    let ledger = Ledger::default();
+    // A reply 421 is not such a thing: it is passed on, in upstream's own words.
+    for (number, action) in [Action::Close, Action::Reset, Action::Garbage, Action::Twice].into_iter().enumerate() {
+        let mut once = Some((Stage::Mail, action));
+        double.plan(move || once.take());
+        let attempt = Attempt::first(u32::try_from(number).unwrap());
+        let outcome = Route::to(server.ipv4).send(SENDER, &attempt.message(400)).await;
+        note(&ledger, attempt, &outcome);
+        let reply = outcome.unwrap();
+        assert_eq!(reply.code, 250, "{action:?}: {reply}");
+    }
+    ledger.check(&double.taken());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_fails_at_random() {
     let (double, address) = Double::tcp(free()).await;
     let server = start(&tcp(address, "400ms")).await;
@@ -174,6 +192,57 @@ async fn an_upstream_that_fails_at_random() {
     println!("seed {SEED}, upstream at random: {balance:?}");
     assert_eq!(balance.accepted as u32, MESSAGES);
     assert!(balance.refused > 100 && balance.broken > 10, "{balance:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_answered_250_is_lost_when_the_process_is_killed_before_upstream() {
+    const KILLS: u64 = 4;
+    let (double, address) = Double::tcp(free()).await;
+    let mut server = start(&tcp(address, "5s")).await;
+    let ledger = Arc::new(Ledger::default());
+    let address = Arc::new(RwLock::new(server.ipv4));
+    let end = Instant::now() + Duration::from_secs(60);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (ledger, address) = (Arc::clone(&ledger), Arc::clone(&address));
+            tokio::spawn(async move {
+                for number in (client..MESSAGES).step_by(CLIENTS as usize) {
+                    let mut attempt = Attempt::first(number);
+                    loop {
+                        let route = Route::to(*address.read().unwrap());
+                        let outcome = route.send(SENDER, &attempt.message(20_000)).await;
+                        note(&ledger, attempt, &outcome);
+                        if outcome.is_ok_and(|reply| reply.code == 250) {
+                            break;
+                        }
+                        assert!(Instant::now() < end, "{attempt:?} does not get through");
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        attempt = attempt.next();
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut random = Lcg(SEED);
+    for kill in 0..KILLS {
+        let threshold = (u64::from(MESSAGES) * kill + random.below(u64::from(MESSAGES))) / KILLS;
+        while (ledger.accepted() as u64) < threshold {
+            assert!(Instant::now() < end, "{} accepted by kill {kill}", ledger.accepted());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.restart();
+        });
+        *address.write().unwrap() = server.ipv4;
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    let balance = ledger.check(&double.stop().await);
+    println!("{KILLS} kills before upstream: {balance:?}");
+    assert_eq!(balance.accepted as u32, MESSAGES);
+    assert!(balance.broken > 0, "no delivery was interrupted");
 }
 
 fn at_random(random: &mut Lcg) -> Wrong {
@@ -234,7 +303,7 @@ async fn session(address: SocketAddr, attempt: Attempt, size: usize) -> Result<(
 
 async fn start(table: &str) -> Server {
     let setting = Setting {
-        top: "domains = [\"demo.example\"]".to_owned(),
+        top: "domains = [\"demo.example\"]\ncomponent_cache = \"cache\"".to_owned(),
         tables: format!("[policy_limits]\ndeadline = \"10s\"\n\n{table}"),
         ..Setting::default()
     };

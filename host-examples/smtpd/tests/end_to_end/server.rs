@@ -244,7 +244,7 @@ fn spawn(folder: &Folder, arguments: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>
 }
 
 /// Of a line about a listener, in either format of the log.
-fn listening_address(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listening_address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening")?;
     let (_, address) = rest.split_once("address=").or_else(|| rest.split_once("\"address\":\""))?;
     address.split(['"', ' ']).next()?.parse().ok()

@@ -112,8 +112,37 @@ async fn empty_chunks_are_no_way_to_stay() {
     for _ in 0..IDLE_COMMANDS {
         replies.push(chunk(&mut client, "BDAT 0", "").await);
     }
-    assert!(replies[IDLE_COMMANDS - 2].starts_with("250"), "EHLO was one of them");
-    assert!(replies[IDLE_COMMANDS - 1].starts_with("421 4.7.0"));
+    // EHLO and MAIL were two of them.
+    assert!(replies[IDLE_COMMANDS - 3].starts_with("250"));
+    assert!(replies[IDLE_COMMANDS - 2].starts_with("421 4.7.0"));
+}
+
+#[tokio::test]
+async fn the_time_for_a_message_counts_between_chunks_as_well() {
+    let limits = Limits { message_time: IDLE * 2, ..Setting::default().limits };
+    let mut client = connected(Setting { limits, ..Setting::default() }, &[HELLO, MAIL, RCPT]).await;
+    let start = Instant::now();
+    let mut reply = String::new();
+    // Each chunk comes in one piece with its command, and long before the client would count as idle.
+    while !reply.starts_with("421 4.4.2") {
+        assert!(start.elapsed() < IDLE * 10, "{reply}");
+        reply = chunk(&mut client, "BDAT 3", "a\r\n").await;
+        tokio::time::sleep(IDLE / 4).await;
+    }
+    assert!(start.elapsed() >= IDLE * 2);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_transaction_without_its_message_has_a_limit() {
+    let limits = Limits { message_time: IDLE * 2, ..Setting::default().limits };
+    let mut client = connected(Setting { limits, ..Setting::default() }, &[HELLO, MAIL]).await;
+    let start = Instant::now();
+    while client.command("NOOP").await.starts_with("250") {
+        assert!(start.elapsed() < IDLE * 10);
+        tokio::time::sleep(IDLE / 4).await;
+    }
+    assert!(start.elapsed() >= IDLE * 2);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ type Script = fn(&str) -> Option<String>;
 
 /// An upstream on the loopback interface. What it was told is in `heard`, a line an entry, `<connection>` for each of those.
 struct Played {
-    settings: upstream::Settings,
+    settings: Settings,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -38,13 +38,8 @@ impl Played {
             ..Timeouts::default()
         };
         let host_name = "mx.demo.example".to_owned();
-        let settings = upstream::Settings {
-            address: Address::Tcp(address),
-            protocol: Protocol::Smtp,
-            tell: Tell::ProxyV1,
-            host_name,
-            timeouts,
-        };
+        let settings =
+            Settings { address: Address::Tcp(address), protocol: Protocol::Smtp, tell: Tell::ProxyV1, host_name, timeouts };
         Played { settings, heard }
     }
 
@@ -177,6 +172,20 @@ async fn r8_a_refusal_by_the_policy_leaves_nothing_upstream() {
 }
 
 #[tokio::test]
+async fn after_a_refusal_at_data_upstream_is_reset() {
+    // As Postfix does, it keeps the envelope then, and MAIL would be nested.
+    let upstream = Played::start(|line| match line {
+        "DATA" => Some("451 4.7.1 greylisted\r\n".to_owned()),
+        line => willing(line),
+    })
+    .await;
+    let mut client = connected(upstream.setting(), &[HELLO, MAIL, RCPT]).await;
+    assert_eq!(client.message(MESSAGE).await, "451 4.7.1 greylisted\r\n");
+    assert_eq!(client.codes(&[MAIL]).await, ["250 2.1.0"]);
+    assert!(upstream.heard().ends_with(&["DATA".to_owned(), "RSET".to_owned(), MAIL.to_owned()]), "{:?}", upstream.heard());
+}
+
+#[tokio::test]
 async fn a_refused_greeting_costs_upstream_nothing() {
     let upstream = Played::start(willing).await;
     let mut client = connect(Setting { decider: refusing(Stage::Greeting, 451, true), ..upstream.setting() });
@@ -252,6 +261,78 @@ async fn between_messages_upstream_may_go_away() {
     let mut client = connected(forgetful.setting(), &[HELLO]).await;
     assert!(client.command("MAIL FROM:<once@example.com>").await.starts_with("421 4.3.2"), "twice is enough");
     assert_eq!(forgetful.heard().iter().filter(|line| *line == "<connection>").count(), 2);
+}
+
+#[tokio::test]
+async fn a_421_to_mail_is_passed_on() {
+    // It is upstream's limit of errors, most likely: a new connection would be a way around it.
+    let upstream = Played::start(|line| match line.starts_with("MAIL") {
+        true => Some("421 4.7.0 too many errors\r\n".to_owned()),
+        false => willing(line),
+    })
+    .await;
+    let mut client = connected(upstream.setting(), &[HELLO]).await;
+    assert_eq!(client.command(MAIL).await, "421 4.7.0 too many errors\r\n");
+    assert!(client.is_closed().await);
+    assert_eq!(upstream.heard().iter().filter(|line| *line == "<connection>").count(), 1);
+}
+
+#[tokio::test]
+async fn mail_that_upstream_refuses_is_no_way_to_stay() {
+    let upstream = Played::start(|line| match line.starts_with("MAIL") {
+        true => Some("553 5.7.1 go away\r\n".to_owned()),
+        false => willing(line),
+    })
+    .await;
+    let mut client = connected(upstream.setting(), &[HELLO]).await;
+    for _ in 0..IDLE_COMMANDS - 1 {
+        assert!(client.command(MAIL).await.starts_with("553 5.7.1"));
+    }
+    assert!(client.command(MAIL).await.starts_with("421 4.7.0"));
+}
+
+#[tokio::test]
+async fn a_client_that_only_waits_does_not_hold_upstream() {
+    let mut upstream = Played::start(willing).await;
+    upstream.settings.timeouts.idle = IDLE / 6;
+    let mut client = connected(upstream.setting(), &[HELLO]).await;
+    for expected in [1, 2] {
+        let quit = async {
+            while upstream.heard().iter().filter(|line| *line == "QUIT").count() < expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(IDLE / 2, quit).await.expect("upstream is let go");
+        assert_eq!(client.codes(&[MAIL, "RSET"]).await, ["250 2.1.0", "250 2.0.0"]);
+    }
+    assert_eq!(upstream.heard().iter().filter(|line| *line == "<connection>").count(), 3);
+}
+
+#[tokio::test]
+async fn who_relays_is_for_upstream_to_say_only_where_it_knows_the_client() {
+    let elsewhere = "RCPT TO:<a@elsewhere.example>";
+    for (any_domain, known, tell, command, code) in [
+        (false, true, Tell::Xclient, elsewhere, "550 5.7.1"),
+        (true, true, Tell::Xclient, elsewhere, "250 2.1.0"),
+        (true, false, Tell::Xclient, elsewhere, "550 5.7.1"),
+        (true, false, Tell::Xclient, RCPT, "550 5.7.1"),
+        (false, false, Tell::Xclient, RCPT, "250 2.1.0"),
+        // Upstream takes this server for the client, and these for routes.
+        (false, true, Tell::Nothing, RCPT, "250 2.1.0"),
+        (false, true, Tell::Nothing, "RCPT TO:<a%elsewhere.example@demo.example>", "550 5.7.1"),
+        (false, true, Tell::Nothing, "RCPT TO:<elsewhere.example!a@demo.example>", "550 5.7.1"),
+        (false, true, Tell::Nothing, "RCPT TO:<\"a@elsewhere.example\"@demo.example>", "550 5.7.1"),
+        (false, true, Tell::ProxyV1, "RCPT TO:<a%elsewhere.example@demo.example>", "250 2.1.0"),
+    ] {
+        let mut upstream = Played::start(|line| match line.starts_with("XCLIENT") {
+            true => Some("220 inner.example\r\n".to_owned()),
+            false => willing(line).map(|reply| reply.replace("250-DSN", "250-XCLIENT NAME ADDR")),
+        })
+        .await;
+        upstream.settings.tell = tell;
+        let mut client = connected(Setting { any_domain, known, ..upstream.setting() }, &[HELLO, MAIL]).await;
+        assert_eq!(client.codes(&[command]).await, [code], "{any_domain} {known} {tell:?} {command}");
+    }
 }
 
 #[tokio::test]
