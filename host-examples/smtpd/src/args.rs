@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-An SMTP server that applies the policy component and keeps what it accepts in a Maildir.
+An SMTP server that applies the policy component, and keeps what it accepts in a Maildir or hands it to the mail server behind it.
 
 Usage: smtp-fallback-smtpd --config FILE [--check-config] [--observe]
 
@@ -15,6 +15,8 @@ Usage: smtp-fallback-smtpd --config FILE [--check-config] [--observe]
   --observe        Refuse nothing, whatever the policy's mode: log what would have been answered.
   --help           Print this text.
   --version        Print the version.
+
+SIGHUP reads the policy and the certificates again; SIGTERM and SIGINT finish what is in hand and end the server.
 
 Exit status: 0 after a shutdown by SIGTERM or SIGINT, 1 when the server cannot start, 2 for a wrong command line.
 ";

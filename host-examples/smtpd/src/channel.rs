@@ -44,8 +44,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     pub fn tls_description(&self) -> Option<String> {
         let Channel::Tls(stream) = self else { return None };
         let (_, session) = stream.get_ref();
-        let suite = session.negotiated_cipher_suite()?;
-        Some(format!("{:?} {:?}", session.protocol_version()?, suite.suite()))
+        // Names as people know them: TLSv1.3 and TLS_AES_..., where rustls says TLSv1_3 and TLS13_AES_....
+        let version = format!("{:?}", session.protocol_version()?).replace('_', ".");
+        let suite = format!("{:?}", session.negotiated_cipher_suite()?.suite()).replace("TLS13_", "TLS_");
+        Some(format!("{version} {suite}"))
     }
 }
 

@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn says_all_that_is_known() {
         let protocol = Protocol { tls: true, ..PLAIN };
-        let field = Trace { recipient: Some("a@b"), tls: Some("TLSv1_3 X"), protocol, ..trace() }.received();
+        let field = Trace { recipient: Some("a@b"), tls: Some("TLSv1.3 X"), protocol, ..trace() }.received();
         assert_eq!(
             field,
-            "Received: from mail.example.com ([IPv6:2001:db8::1])\r\n\t(using TLSv1_3 X)\r\n\
+            "Received: from mail.example.com ([IPv6:2001:db8::1])\r\n\t(using TLSv1.3 X)\r\n\
              \tby mx.demo.example with ESMTPS id 0a1b\r\n\tfor <a@b>;\r\n\tTue, 24 Nov 2026 12:40:18 +0000\r\n"
         );
     }

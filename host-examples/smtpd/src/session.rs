@@ -131,6 +131,7 @@ where
         smtputf8: false,
         pending: None,
         upstream: None,
+        last_words: None,
         ambiguous: false,
         errors: 0,
         idle_commands: 0,
@@ -189,6 +190,8 @@ struct Session<S> {
     pending: Option<Pending>,
     /// The connection to the mail system behind, from EHLO on. Boxed: most sessions of a Maildir have none.
     upstream: Option<Box<Upstream>>,
+    /// What upstream said when it went away in the middle of a transaction.
+    last_words: Option<Reply>,
     /// A message had line ends that others may read otherwise: what follows it may not be the client's own.
     ambiguous: bool,
     errors: usize,
@@ -209,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let line = self.wire.command(interrupted_by, latest);
             let line = match &self.transaction {
                 // Upstream must not give a transaction up while the client takes its time.
-                Some(_) => upstream::kept_alive(&mut self.upstream, line).await?,
+                Some(_) => upstream::kept_alive(&mut self.upstream, &mut self.last_words, line).await?,
                 None => upstream::kept_for_a_while(&mut self.upstream, self.service.destination.idle_time(), line).await?,
             };
             let command = match line {

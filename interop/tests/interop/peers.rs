@@ -119,7 +119,7 @@ async fn mail_from_postfix_arrives_under_tls() {
     for body in &bodies {
         let kept = kept.iter().find(|kept| kept.ends_with(body)).expect("unchanged");
         let fields = String::from_utf8_lossy(&kept[..kept.len() - body.len()]);
-        assert!(fields.contains("Received: from client.example ([IPv6:::1])\r\n\t(using TLSv1_3 "), "{fields}");
+        assert!(fields.contains("Received: from client.example ([IPv6:::1])\r\n\t(using TLSv1.3 "), "{fields}");
         assert!(fields.contains(" with ESMTPS id "), "{fields}");
     }
     let log = sender.log();

@@ -38,8 +38,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send(Reply::bare(354, "send the message; a line with a single dot ends it")).await?;
         let mut decoder = Decoder::new(self.size_limit(), &self.share());
         let deadline = Instant::now() + self.service.limits.message_time;
-        let Session { wire, upstream, .. } = self;
-        kept_alive(upstream, wire.message(&mut decoder, deadline)).await?;
+        let Session { wire, upstream, last_words, .. } = self;
+        kept_alive(upstream, last_words, wire.message(&mut decoder, deadline)).await?;
         self.idle_commands = 0;
         // Else so much of it was thrown away that its end is not waited for: there is no place where a command could start.
         let ended = decoder.is_done();
@@ -70,8 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let reply = self.spoiled(fault).await;
             return self.without_chunk(chunk, reply).await;
         }
-        let Session { wire, upstream, .. } = self;
-        kept_alive(upstream, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
+        let Session { wire, upstream, last_words, .. } = self;
+        kept_alive(upstream, last_words, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
         if chunk.size > 0 || chunk.last {
             self.idle_commands = 0;
         }

@@ -85,6 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         if reply.is_positive() {
             self.transaction = Some(transaction);
+            self.last_words = None;
         }
         Ok(reply)
     }

@@ -67,7 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     pub(super) async fn relay_rcpt(&mut self, to: &ForwardPath, parameters: &RcptParameters) -> Reply {
-        let Some(upstream) = &mut self.upstream else { return self.upstream_unusable("at RCPT", &NONE) };
+        let Some(upstream) = &mut self.upstream else { return self.without_upstream("at RCPT") };
         match upstream.command(&rcpt_command(to, parameters)).await {
             Ok(reply) => reply.into(),
             Err(error) => self.upstream_unusable("at RCPT", &error),
@@ -97,7 +97,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn upstream_gone(&mut self) -> Option<Reply> {
         let alive = self.upstream.as_mut().is_some_and(|upstream| upstream.is_alive());
         let needed = matches!(self.service.destination, Destination::Upstream(_));
-        (needed && !alive).then(|| self.upstream_unusable("at DATA", &NONE))
+        (needed && !alive).then(|| self.without_upstream("at DATA"))
+    }
+
+    /// In place of upstream's reply, when it is gone: what it said when it went, or that it does not answer.
+    fn without_upstream(&mut self, at: &str) -> Reply {
+        self.last_words.take().unwrap_or_else(|| self.upstream_unusable(at, &NONE))
     }
 
     async fn connect_upstream(&self, settings: &Settings, hello: &Hello) -> Result<Box<Upstream>, Reply> {
@@ -141,8 +146,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 const NONE: &str = "there is no connection";
 
 /// Reads from the client, however long that takes, and lets upstream not time out meanwhile. If upstream goes away, that shows when it is
-/// needed.
-pub(super) async fn kept_alive<T>(upstream: &mut Option<Box<Upstream>>, reading: impl Future<Output = T>) -> T {
+/// needed; the 421 that it said on going is kept in `last_words`.
+pub(super) async fn kept_alive<T>(
+    upstream: &mut Option<Box<Upstream>>,
+    last_words: &mut Option<Reply>,
+    reading: impl Future<Output = T>,
+) -> T {
     let Some(connection) = upstream else { return reading.await };
     let mut reading = std::pin::pin!(reading);
     let gone = tokio::select! {
@@ -152,6 +161,9 @@ pub(super) async fn kept_alive<T>(upstream: &mut Option<Box<Upstream>>, reading:
     };
     let error = gone.to_string();
     tracing::warn!(event = "upstream-failure", at = "waiting for the client", error);
+    if let Error::Refused(reply) = gone {
+        *last_words = Some(reply.into());
+    }
     *upstream = None;
     reading.await
 }

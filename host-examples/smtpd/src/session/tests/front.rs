@@ -278,6 +278,20 @@ async fn a_421_to_mail_is_passed_on() {
 }
 
 #[tokio::test]
+async fn what_upstream_said_on_going_is_passed_on() {
+    // As Postfix does at its limit of errors: a 421 that nobody asked for, behind the reply to RCPT.
+    let upstream = Played::start(|line| match line.starts_with("RCPT") {
+        true => Some("550 5.1.1 unknown\r\n421 4.7.0 too many errors\r\n".to_owned()),
+        false => willing(line),
+    })
+    .await;
+    let mut client = connected(upstream.setting(), &[HELLO, MAIL]).await;
+    assert_eq!(client.command(RCPT).await, "550 5.1.1 unknown\r\n");
+    assert_eq!(client.command("RCPT TO:<other@demo.example>").await, "421 4.7.0 too many errors\r\n");
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
 async fn mail_that_upstream_refuses_is_no_way_to_stay() {
     let upstream = Played::start(|line| match line.starts_with("MAIL") {
         true => Some("553 5.7.1 go away\r\n".to_owned()),

@@ -63,7 +63,7 @@ async fn a_message_under_tls() {
     let new = client.maildir.path().join("new");
     let file = std::fs::read_dir(new).expect("a folder").next().expect("a message").expect("readable").path();
     let message = std::fs::read_to_string(file).expect("UTF-8");
-    assert!(message.contains("\t(using TLSv1_3 TLS13_") && message.contains(" with ESMTPS id "), "{message}");
+    assert!(message.contains("\t(using TLSv1.3 TLS_") && message.contains(" with ESMTPS id "), "{message}");
 }
 
 #[tokio::test]
