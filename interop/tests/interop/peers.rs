@@ -63,7 +63,7 @@ async fn starttls_by_openssl() {
     let kept = smtpd.delivered();
     assert_eq!(kept.len(), 4);
     assert!(kept.iter().all(|kept| String::from_utf8_lossy(kept).contains(" with ESMTPS id ")));
-    assert_eq!(kept.iter().filter(|kept| String::from_utf8_lossy(kept).contains("(using TLSv1_2 ")).count(), 2);
+    assert_eq!(kept.iter().filter(|kept| String::from_utf8_lossy(kept).contains("(using TLSv1.2 ")).count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,7 @@ const PAYLOADS: &[&[u8]] = &[
     b"\x8d\x8a",
 ];
 
-/// All places for it in commands; `@` alone stands for the payload. What must come before, and the line.
+/// All places for it in commands. What must come before, and the line, where a tilde stands for the payload.
 const FIELDS: &[(&str, &str)] = &[
     ("", "EHLO a~b.example"),
     ("", "HELO a~b.example"),
