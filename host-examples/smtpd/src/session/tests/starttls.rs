@@ -1,5 +1,6 @@
 //! STARTTLS.
 
+use smtp_fallback_demo::tls::connector;
 use smtp_fallback_policy::contract::Tls as ToldTls;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -7,7 +8,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::*;
 use crate::tls::Files;
-use crate::tls::tests::{Pki, connector};
+use crate::tls::tests::{client_ca_files, new_pki, pki_files};
 
 fn setting(files: Files) -> Setting {
     Setting { certificates: Some(Certificates::load(files).expect("can be used")), ..Setting::default() }
@@ -47,12 +48,12 @@ impl Secure {
 
 #[tokio::test]
 async fn a_message_under_tls() {
-    let pki = Pki::new();
-    let mut client = connected(setting(pki.files()), &[]).await;
+    let pki = new_pki();
+    let mut client = connected(setting(pki_files(&pki)), &[]).await;
     assert_eq!(client.command("STARTTLS").await, "503 5.5.1 EHLO must come first\r\n");
     assert!(client.command(HELLO).await.contains("250-STARTTLS\r\n"));
     assert!(client.command("STARTTLS").await.starts_with("220 2.0.0 "));
-    let mut client = Secure::start(client, &connector(None)).await;
+    let mut client = Secure::start(client, &connector(None).expect("supported")).await;
     let replies = client.replies("MAIL FROM:<a@b.example>\r\n", "503").await;
     assert_eq!(replies, "503 5.5.1 EHLO or HELO must come first\r\n", "the session begins anew");
     let replies = client.replies("EHLO client.example\r\n", "250 ").await;
@@ -68,18 +69,18 @@ async fn a_message_under_tls() {
 
 #[tokio::test]
 async fn what_came_in_the_clear_behind_it_is_discarded() {
-    let pki = Pki::new();
-    let mut client = connected(setting(pki.files()), &[HELLO]).await;
+    let pki = new_pki();
+    let mut client = connected(setting(pki_files(&pki)), &[HELLO]).await;
     client.send(format!("STARTTLS\r\nEHLO injected.example\r\n{MAIL}\r\n{RCPT}\r\n").as_bytes()).await;
     assert!(client.reply().await.starts_with("220 2.0.0 "));
-    let mut client = Secure::start(client, &connector(None)).await;
+    let mut client = Secure::start(client, &connector(None).expect("supported")).await;
     // No reply to what was injected, and no trace of it in the session.
     assert_eq!(client.replies("RCPT TO:<jones@demo.example>\r\n", "503").await, "503 5.5.1 MAIL must come first\r\n");
 }
 
 #[tokio::test]
 async fn a11_the_acknowledgement_and_the_transaction_do_not_survive_it() {
-    let pki = Pki::new();
+    let pki = new_pki();
     let told = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&told);
     let decider = scripted(move |connection, _, _| {
@@ -92,8 +93,8 @@ async fn a11_the_acknowledgement_and_the_transaction_do_not_survive_it() {
         decision(Verdict::Continue)
     });
     let client =
-        connected(Setting { decider, ..setting(pki.files()) }, &[HELLO, "IPV6-IPV4-FALLBACK", MAIL, RCPT, "STARTTLS"]).await;
-    let mut client = Secure::start(client, &connector(None)).await;
+        connected(Setting { decider, ..setting(pki_files(&pki)) }, &[HELLO, "IPV6-IPV4-FALLBACK", MAIL, RCPT, "STARTTLS"]).await;
+    let mut client = Secure::start(client, &connector(None).expect("supported")).await;
     let reply = client.replies("IPV6-IPV4-FALLBACK\r\n", "503").await;
     assert_eq!(reply, "503 5.5.1 EHLO must come first\r\n");
     client.replies(&format!("{HELLO}\r\n{MAIL}\r\n"), "250 2.1.0").await;
@@ -110,11 +111,11 @@ async fn a11_the_acknowledgement_and_the_transaction_do_not_survive_it() {
 
 #[tokio::test]
 async fn a28_only_a_verified_client_is_told_as_one() {
-    let pki = Pki::new();
+    let pki = new_pki();
     for (identity, expected) in [
-        (Some(pki.client("mail.client.example", true)), ToldTls::Verified(vec!["mail.client.example".into()])),
+        (Some(pki.client("mail.client.example", true).expect("signed")), ToldTls::Verified(vec!["mail.client.example".into()])),
         // The mail of these is taken as well: their certificates are only worth nothing.
-        (Some(pki.client("mail.client.example", false)), ToldTls::Encrypted),
+        (Some(pki.client("mail.client.example", false).expect("signed")), ToldTls::Encrypted),
         (None, ToldTls::Encrypted),
     ] {
         let told = Arc::new(Mutex::new(None));
@@ -123,8 +124,8 @@ async fn a28_only_a_verified_client_is_told_as_one() {
             *seen.lock().expect("sound") = Some(connection.tls.clone());
             decision(Verdict::Continue)
         });
-        let client = connected(Setting { decider, ..setting(pki.files_with_client_ca()) }, &[HELLO, "STARTTLS"]).await;
-        let mut client = Secure::start(client, &connector(identity)).await;
+        let client = connected(Setting { decider, ..setting(client_ca_files(&pki)) }, &[HELLO, "STARTTLS"]).await;
+        let mut client = Secure::start(client, &connector(identity).expect("they fit")).await;
         client.replies(&format!("{HELLO}\r\n"), "250 ").await;
         assert_eq!(told.lock().expect("sound").clone(), Some(expected));
     }
@@ -135,14 +136,14 @@ async fn no_tls_is_502_and_a_failed_handshake_closes() {
     let mut client = connected(Setting::default(), &[]).await;
     assert!(!client.command(HELLO).await.contains("STARTTLS"));
     assert_eq!(client.command("STARTTLS").await, "502 5.5.1 command not implemented\r\n");
-    let pki = Pki::new();
-    let mut client = connected(setting(pki.files()), &[HELLO, "STARTTLS"]).await;
+    let pki = new_pki();
+    let mut client = connected(setting(pki_files(&pki)), &[HELLO, "STARTTLS"]).await;
     client.send(b"EHLO client.example\r\n").await;
     let mut left = Vec::new();
     let read = client.stream.read_to_end(&mut left);
     tokio::time::timeout(Duration::from_secs(10), read).await.expect("closed in time").expect("in good order");
     assert!(!String::from_utf8_lossy(&left).contains("250"), "nothing is said in the clear any more");
     let limits = Limits { tls_handshake: IDLE, ..Setting::default().limits };
-    let mut client = connected(Setting { limits, ..setting(pki.files()) }, &[HELLO, "STARTTLS"]).await;
+    let mut client = connected(Setting { limits, ..setting(pki_files(&pki)) }, &[HELLO, "STARTTLS"]).await;
     assert!(client.is_closed().await, "a handshake has its time");
 }

@@ -1,30 +1,20 @@
 //! Certificates that are renewed, and a client that uses STARTTLS and believes every server.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
 use smtp_fallback_demo::client::Reply;
+use smtp_fallback_demo::tls;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 /// The table of the configuration for the files that [`renew`] writes.
 pub(super) const TABLE: &str = "[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n";
 
-/// Writes another certificate and its key, one after the other; the certificate.
+/// Writes another certificate and its key; the certificate.
 pub(super) fn renew(folder: &Path) -> CertificateDer<'static> {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["mx.demo.example".to_owned()]).unwrap().self_signed(&key).unwrap();
-    fs::write(folder.join("mx.pem"), certificate.pem()).unwrap();
-    fs::write(folder.join("mx.key"), key.serialize_pem()).unwrap();
-    certificate.der().clone()
+    tls::renew(folder, "mx.demo.example").unwrap()
 }
 
 /// Sends a message over TLS. The certificate that the server showed, and the last reply.
@@ -33,7 +23,7 @@ pub(super) async fn send(address: SocketAddr, message: &[u8]) -> (CertificateDer
     assert_eq!(reply(&mut plain).await.code, 220);
     assert_eq!(command(&mut plain, "EHLO client.example").await.code, 250);
     assert_eq!(command(&mut plain, "STARTTLS").await.code, 220);
-    let connector = TlsConnector::from(Arc::new(config()));
+    let connector = tls::connector(None).unwrap();
     let name = ServerName::try_from("mx.demo.example").unwrap();
     let stream = connector.connect(name, plain.into_inner()).await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
@@ -62,53 +52,5 @@ async fn reply<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> 
         if &line[3..4] == " " {
             return Reply { code: line[..3].parse().unwrap(), lines };
         }
-    }
-}
-
-fn config() -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth()
-}
-
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
