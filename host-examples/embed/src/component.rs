@@ -58,7 +58,7 @@ pub enum Origin {
 #[non_exhaustive]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("{}: {source}; build the component by `cargo xtask component`", path.display())]
+    #[error("{}: {source}; correct the path, or build the component by `cargo xtask component`", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -208,6 +208,12 @@ impl Config {
                 ));
             }
         }
+        let taken = |(index, listener): &(usize, &Listener)| {
+            listener.address.port() != 0 && self.listeners[..*index].iter().any(|other| other.address == listener.address)
+        };
+        if let Some((_, listener)) = self.listeners.iter().enumerate().find(taken) {
+            return Err(format!("listener {}: found twice, expected each address once; remove one", listener.address));
+        }
         if self.group.is_some() && self.user.is_none() {
             return Err("group: found without user, expected both, or user alone; add user".to_owned());
         }

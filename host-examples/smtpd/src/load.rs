@@ -11,6 +11,7 @@ use smtp_fallback_store::MemoryStore;
 use smtp_fallback_verify::{Settings, Verifier, VerifierError};
 
 use crate::config::Config;
+use crate::log::TemporaryErrors;
 use crate::maildir::Maildir;
 use crate::memory::Memory;
 use crate::policy::{Decider, Policy};
@@ -72,6 +73,7 @@ pub fn service(config: &Config, decider: Option<Arc<dyn Decider>>) -> Result<Ser
         destination: destination(config)?,
         memory: Memory::new(config.limits.message_memory, config.limits.memory_for_a_network()),
         certificates: certificates(config)?,
+        temporary_errors: TemporaryErrors::default(),
     })
 }
 

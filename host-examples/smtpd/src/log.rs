@@ -4,6 +4,7 @@
 
 use std::io::IsTerminal;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use smtp_fallback_policy::contract::{AuthResult, AuthResults, Connection, Decision, Reply, Verdict};
 use tracing_subscriber::EnvFilter;
@@ -67,7 +68,46 @@ pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, decision:
             )
         };
     }
-    if decision.verdict == Verdict::Continue && would.is_none() && notes.is_none() { line!(debug) } else { line!(info) }
+    let goes_on =
+        [Some(&decision.verdict), decision.would.as_ref()].into_iter().flatten().all(|verdict| *verdict == Verdict::Continue);
+    if goes_on && notes.is_none() { line!(debug) } else { line!(info) }
+}
+
+/// Warns, once a minute at most, that results were temporary errors: where that is the name servers' doing, the policy does little.
+#[derive(Debug, Default)]
+pub struct TemporaryErrors {
+    since_warning: AtomicU64,
+    /// When the next warning may be, in seconds since 1970.
+    next: AtomicU64,
+}
+
+impl TemporaryErrors {
+    /// To be told of each message's results; `now` in seconds since 1970.
+    pub fn saw(&self, results: &AuthResults, now: u64) {
+        if let Some(messages) = self.due(results, now) {
+            tracing::warn!(
+                event = "temporary-errors",
+                messages,
+                "verification had temporary errors since the last warning; if they are many, look at the name servers"
+            );
+        }
+    }
+
+    /// How many messages there are to warn of.
+    fn due(&self, results: &AuthResults, now: u64) -> Option<u64> {
+        let AuthResults { spf_mail_from, spf_helo, dkim, dmarc, arc, iprev: _ } = results;
+        let spf = [spf_mail_from, spf_helo].into_iter().flatten().map(|spf| spf.result);
+        let dkim = dkim.iter().flatten().map(|dkim| dkim.result);
+        let others = [dmarc.as_ref().map(|dmarc| dmarc.result), arc.as_ref().map(|arc| arc.result)].into_iter().flatten();
+        if !spf.chain(dkim).chain(others).any(|result| result == AuthResult::Temperror) {
+            return None;
+        }
+        self.since_warning.fetch_add(1, Ordering::Relaxed);
+        let next = self.next.load(Ordering::Relaxed);
+        // Of several sessions at once, one warns.
+        let mine = now >= next && self.next.compare_exchange(next, now + 60, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        mine.then(|| self.since_warning.swap(0, Ordering::Relaxed))
+    }
 }
 
 fn words(verdict: &Verdict) -> (&'static str, Option<&Reply>) {
@@ -112,4 +152,22 @@ fn evidence(results: &AuthResults) -> String {
 
 fn joined<S: AsRef<str>>(words: impl Iterator<Item = S>) -> String {
     words.map(|word| word.as_ref().to_owned()).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use smtp_fallback_policy::contract::Spf;
+
+    use super::*;
+
+    #[test]
+    fn warns_of_temporary_errors_once_a_minute() {
+        let results =
+            |result| AuthResults { spf_helo: Some(Spf { result, domain: "a.example".to_owned() }), ..AuthResults::default() };
+        let errors = TemporaryErrors::default();
+        assert_eq!(errors.due(&results(AuthResult::Fail), 1000), None);
+        assert_eq!(errors.due(&results(AuthResult::Temperror), 1000), Some(1));
+        assert_eq!(errors.due(&results(AuthResult::Temperror), 1059), None);
+        assert_eq!(errors.due(&results(AuthResult::Temperror), 1060), Some(2));
+    }
 }

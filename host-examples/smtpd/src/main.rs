@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use smtp_fallback_embed::FailureCounts;
 use smtp_fallback_policy::contract::Mode;
 use smtp_fallback_smtpd::args::{Args, HELP, Run};
 use smtp_fallback_smtpd::config::Config;
@@ -56,7 +57,13 @@ fn check(config: &Config, run: &Run) -> Outcome {
     if let (Err(error), Err(_)) = (&service, &policy) {
         eprintln!("smtp-fallback-smtpd: {error}");
     }
-    let LoadedPolicy { mode, warnings, .. } = policy?;
+    let LoadedPolicy { mode, warnings, cache, .. } = policy?;
+    if let Some(error) = cache {
+        println!("warning: component_cache is not used: {error}");
+    }
+    if mode == Mode::Enforce && !config.reachable_over_ipv4 {
+        println!("warning: {NOT_OVER_IPV4}");
+    }
     for warning in &warnings {
         println!("warning: policy {}: {}", place(&warning.pointer), warning.message);
     }
@@ -89,6 +96,9 @@ fn serve(config: &Config, run: &Run) -> Outcome {
     let mut source = PolicySource::new(config, run.observe);
     let policy = source.load();
     report(&policy);
+    if policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Enforce) && !config.reachable_over_ipv4 {
+        tracing::warn!(event = "nothing-refused", "{NOT_OVER_IPV4}");
+    }
     if policy.is_err() {
         // The policy only asks for another route: without it mail is still to be accepted.
         tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");
@@ -118,7 +128,8 @@ fn serve(config: &Config, run: &Run) -> Outcome {
             })
             .await;
         if let Some(pool) = source.lock().await.pool() {
-            tracing::info!(event = "stopped", failures = ?pool.failures());
+            let FailureCounts { trap, deadline, memory, reply, unavailable } = pool.failures();
+            tracing::info!(event = "stopped", trap, deadline, memory, reply, unavailable, "failures of the policy's calls");
         }
         Ok(ended?)
     })
@@ -141,7 +152,10 @@ async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
         if let Some(certificates) = &service.certificates {
             match certificates.reload() {
                 Ok(()) => tracing::info!(event = "certificates-loaded"),
-                Err(error) => tracing::error!(event = "certificates-kept", %error, "those that were in use before stay in use"),
+                Err(error) => {
+                    let error = error.to_string();
+                    tracing::error!(event = "certificates-kept", error, "those that were in use before stay in use");
+                }
             }
         }
     });
@@ -153,19 +167,26 @@ async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
 
 fn report(loaded: &Result<LoadedPolicy, PolicyError>) {
     match loaded {
-        Ok(LoadedPolicy { mode, warnings, .. }) => {
+        Ok(LoadedPolicy { mode, warnings, cache, .. }) => {
+            if let Some(error) = cache {
+                let error = error.to_string();
+                tracing::warn!(event = "no-cache", error, "the component was compiled, and is at each start");
+            }
             for warning in warnings {
                 tracing::warn!(event = "policy-warning", place = place(&warning.pointer), "{}", warning.message);
             }
             tracing::info!(event = "policy-loaded", mode = word(*mode));
         }
         Err(error) => {
-            for line in error.to_string().lines() {
-                tracing::error!(event = "policy-error", "{}", line.trim_start());
+            for error in error.each() {
+                tracing::error!(event = "policy-error", "{error}");
             }
         }
     }
 }
+
+/// What enforcing without IPv4 comes to (A20).
+const NOT_OVER_IPV4: &str = "the policy enforces, but reachable_over_ipv4 is false: nothing will be refused";
 
 fn raise_file_limit(config: &Config) {
     let wanted = (config.limits.connections as u64).saturating_mul(FILES_FOR_A_CONNECTION).saturating_add(OTHER_FILES);

@@ -36,26 +36,37 @@ pub struct Reply {
     pub lines: Vec<Cow<'static, str>>,
     /// The connection is closed after it, in good order (A4).
     pub close: bool,
-    /// It is another server's, to be passed on word for word. Its enhanced code is part of the text.
-    pub relayed: bool,
+    /// Whose words they are.
+    pub by: By,
+}
+
+/// Who made a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// This server.
+    Server,
+    /// The policy.
+    Policy,
+    /// Another server, whose reply is passed on word for word. Its enhanced code is part of the text.
+    Upstream,
 }
 
 impl Reply {
     /// A reply of one line with an enhanced code, after which the session goes on.
     pub fn new(code: u16, enhanced: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Reply { code, enhanced: Some(enhanced.into()), lines: vec![text.into()], close: false, relayed: false }
+        Reply { code, enhanced: Some(enhanced.into()), lines: vec![text.into()], close: false, by: By::Server }
     }
 
     /// A reply of one line without an enhanced code.
     pub fn bare(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
-        Reply { code, enhanced: None, lines: vec![text.into()], close: false, relayed: false }
+        Reply { code, enhanced: None, lines: vec![text.into()], close: false, by: By::Server }
     }
 
     /// Another server's reply. `lines` are what follows the code, without line ends and control characters. After a 421 there is nothing
     /// more to be had from that server (RFC 5321 §3.8), and the session ends, too.
     pub fn relayed(code: u16, lines: impl IntoIterator<Item = String>) -> Self {
         let lines = lines.into_iter().map(Cow::Owned).collect();
-        Reply { code, enhanced: None, lines, close: code == 421, relayed: true }
+        Reply { code, enhanced: None, lines, close: code == 421, by: By::Upstream }
     }
 
     /// The same reply, after which the connection is closed.
@@ -78,7 +89,7 @@ impl Reply {
     /// ours, and the client must still be able to read the reply.
     pub fn write_to(&self, output: &mut Vec<u8>, client: ClientReads) {
         // This server's own texts are ASCII: anything else is a mistake.
-        let client = ClientReads { utf8: client.utf8 && self.relayed, ..client };
+        let client = ClientReads { utf8: client.utf8 && self.by == By::Upstream, ..client };
         for (index, text) in self.lines.iter().enumerate() {
             let separator = if index + 1 == self.lines.len() { ' ' } else { '-' };
             let start = output.len();
@@ -89,7 +100,7 @@ impl Reply {
             }
             let text: String = text.chars().map(|c| if client.can_read(c) { c } else { '?' }).collect();
             output.extend_from_slice(text.as_bytes());
-            if !self.relayed {
+            if self.by != By::Upstream {
                 output.truncate(start + LINE_MAX - 2);
             }
             output.extend_from_slice(b"\r\n");
@@ -105,7 +116,7 @@ impl From<contract::Reply> for Reply {
             enhanced: Some(enhanced_code.into()),
             lines: lines.into_iter().map(Cow::Owned).collect(),
             close,
-            relayed: false,
+            by: By::Policy,
         }
     }
 }

@@ -238,7 +238,8 @@ impl Acceptor {
                 // It looks whether the port is open.
                 Err(ProxyError::Closed(0)) => return,
                 Err(error) => {
-                    tracing::warn!(event = "proxy-failure", proxy = %peer.ip(), %error, "the connection was closed");
+                    let error = error.to_string();
+                    tracing::warn!(event = "proxy-failure", proxy = %peer.ip(), error, "the connection was closed");
                     return;
                 }
             }

@@ -9,6 +9,7 @@
 //! | `session/delivery.rs` | into the Maildir, or to upstream |
 //! | `session/upstream.rs` | the connection to upstream, and the envelope that it hears |
 //! | `session/ask.rs` | the policy |
+//! | `session/said.rs` | what the log says of a command that was refused |
 //!
 //! The policy is asked at the greeting, at EHLO or HELO, at MAIL, at DATA or the first BDAT, and at the end of data. Not at RCPT: nothing is
 //! decided before the last recipient is known (A13).
@@ -17,6 +18,7 @@ mod ask;
 mod delivery;
 mod hello;
 mod message;
+mod said;
 mod transaction;
 mod upstream;
 
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 
 use crate::command::Command;
 use crate::config::Limits;
+use crate::log::TemporaryErrors;
 use crate::maildir::Maildir;
 use crate::memory::Memory;
 use crate::policy::{Pending, Policy};
@@ -41,6 +44,7 @@ use crate::tls::Certificates;
 use crate::upstream::{Settings, Upstream};
 use crate::wire::{End, Fault, Line, Patience, Phase, Wire};
 use hello::{Hello, Offered};
+use said::Said;
 use transaction::Transaction;
 
 /// Commands in a row that bring no message forward, before the client is disconnected.
@@ -70,6 +74,8 @@ pub struct Service {
     pub memory: Arc<Memory>,
     /// For STARTTLS, which is not offered without.
     pub certificates: Option<Certificates>,
+    /// Notices name servers that are gone.
+    pub temporary_errors: TemporaryErrors,
 }
 
 /// Where accepted messages go.
@@ -215,8 +221,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Some(_) => upstream::kept_alive(&mut self.upstream, &mut self.last_words, line).await?,
                 None => upstream::kept_for_a_while(&mut self.upstream, self.service.destination.idle_time(), line).await?,
             };
+            let mut said = Said::default();
             let command = match line {
-                Line::Complete(line) => Command::parse(&line),
+                Line::Complete(line) => {
+                    let command = Command::parse(&line);
+                    said = Said::of(&line, &command);
+                    command
+                }
                 Line::Bad(fault) => Err(bad_line(fault)),
                 Line::BadChunk(fault) => Err(bad_line(fault).and_close()),
             };
@@ -230,10 +241,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Ok(command) => Box::pin(self.execute(command)).await?,
                 Err(reply) => Some(self.mistake(reply)),
             };
-            if let Some(reply) = reply
-                && self.send(reply).await?
-            {
-                return Ok(());
+            if let Some(reply) = reply {
+                said.log_refusal(self.client, self.ehlo_name(), &reply);
+                if self.send(reply).await? {
+                    return Ok(());
+                }
             }
         }
     }
@@ -262,6 +274,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             sent?;
         }
         Ok(reply.close)
+    }
+
+    fn ehlo_name(&self) -> Option<&str> {
+        self.hello.as_ref().map(|hello| hello.name.as_str())
     }
 
     fn write(&mut self, reply: &Reply) {

@@ -177,16 +177,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(())
     }
 
-    /// Sends the replies written so far and makes the TLS handshake, for which there is `time`. What the client sent in the clear behind
-    /// STARTTLS is thrown away unread (RFC 3207 §4.2): somebody else may have put it there. Says how much that was.
-    pub async fn start_tls(&mut self, acceptor: &TlsAcceptor, time: Duration) -> Result<usize, End> {
-        self.flush().await?;
-        let injected = self.input.len() - self.used;
+    /// Throws away, unread, what the client sent in the clear behind STARTTLS (RFC 3207 §4.2): somebody else may have put it there. Says
+    /// how much that was.
+    pub fn discard_input(&mut self) -> usize {
+        let discarded = self.input.len() - self.used;
         self.input = Vec::new();
         self.used = 0;
         self.skipped = None;
+        discarded
+    }
+
+    /// Sends the replies written so far and makes the TLS handshake, for which there is `time`. No input may be left.
+    pub async fn start_tls(&mut self, acceptor: &TlsAcceptor, time: Duration) -> Result<(), End> {
+        self.flush().await?;
         match timeout(time, self.stream.start_tls(acceptor)).await {
-            Ok(Ok(())) => Ok(injected),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(End::Handshake(error.to_string())),
             Err(_) => Err(End::Handshake(format!("not done within {} s", time.as_secs()))),
         }

@@ -82,6 +82,16 @@ pub enum CacheError {
         /// The mode of that.
         mode: u32,
     },
+    /// A file system is mounted inside a directory that others can write. Who mounted it may say whatever it likes about owners and modes.
+    #[error(
+        "cache directory {}: {at} is a file system of its own in a directory that others can write, and whoever mounted it could \
+         exchange the cache; name a directory elsewhere", path.display(), at = at.display())]
+    Mounted {
+        /// The cache.
+        path: PathBuf,
+        /// Where the file system begins.
+        at: PathBuf,
+    },
 }
 
 /// Opens the directory, and makes it if it does not exist.
@@ -89,7 +99,7 @@ pub(super) fn open(path: &Path, user: u32) -> Result<File, CacheError> {
     let no_path = || CacheError::Path(path.to_owned());
     let absolute = std::path::absolute(path).map_err(|_| no_path())?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Err(no_path()) };
-    let parent = Way { path, user }.go(parent)?;
+    let (parent, above) = Way { path, user }.go(parent)?;
 
     let failed = |error: Errno| CacheError::Open { path: path.to_owned(), at: absolute.clone(), source: error.into() };
     // Mostly it exists, made by another process just now perhaps. Only if it does not, does it matter why it was not made.
@@ -102,7 +112,9 @@ pub(super) fn open(path: &Path, user: u32) -> Result<File, CacheError> {
     let directory = File::from(openat(&parent, name, flags, Mode::empty()).map_err(failed)?);
     let facts =
         directory.metadata().map_err(|source| CacheError::Open { path: path.to_owned(), at: absolute.clone(), source })?;
-    check(&facts.into(), path, user)?;
+    let facts = facts.into();
+    check(&facts, path, user)?;
+    check_same_system(&facts, &above, path, &absolute)?;
     Ok(directory)
 }
 
@@ -111,22 +123,33 @@ pub(super) fn open(path: &Path, user: u32) -> Result<File, CacheError> {
 pub(super) struct Facts {
     pub(super) owner: u32,
     pub(super) mode: u32,
+    /// The file system.
+    pub(super) device: u64,
 }
 
 impl From<Metadata> for Facts {
     fn from(metadata: Metadata) -> Self {
-        Facts { owner: metadata.uid(), mode: metadata.mode() }
+        Facts { owner: metadata.uid(), mode: metadata.mode(), device: metadata.dev() }
     }
 }
 
 /// The rules of the directory itself.
 pub(super) fn check(facts: &Facts, path: &Path, user: u32) -> Result<(), CacheError> {
-    let Facts { owner, mode } = *facts;
+    let Facts { owner, mode, .. } = *facts;
     if owner != user {
         return Err(CacheError::Owner { path: path.to_owned(), owner, user });
     }
     if mode & 0o022 != 0 {
         return Err(CacheError::Writable { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+/// Inside a directory that others can write, the sticky bit keeps them from renaming what is not theirs, but owners and modes of another
+/// file system (FUSE) are what its maker says.
+pub(super) fn check_same_system(facts: &Facts, above: &Facts, path: &Path, at: &Path) -> Result<(), CacheError> {
+    if above.mode & 0o022 != 0 && facts.device != above.device {
+        return Err(CacheError::Mounted { path: path.to_owned(), at: at.to_owned() });
     }
     Ok(())
 }
@@ -140,8 +163,8 @@ pub(super) struct Way<'a> {
 
 impl Way<'_> {
     /// Opens an absolute path's directory and checks all directories and links that lead there.
-    fn go(&self, to: &Path) -> Result<File, CacheError> {
-        let (mut place, mut here) = self.root()?;
+    fn go(&self, to: &Path) -> Result<(File, Facts), CacheError> {
+        let (mut place, mut here, mut facts_here) = self.root()?;
         let mut left: VecDeque<OsString> = names(to);
         let mut links = 0;
         // Bounded: only links add names.
@@ -151,7 +174,9 @@ impl Way<'_> {
                 fstatat(&here, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|error| self.failed(&next, error))?;
             if kind(facts.st_mode) != SFlag::S_IFLNK {
                 let flags = PASS | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                here = self.enter(openat(&here, name.as_os_str(), flags, Mode::empty()), &next)?;
+                let entered = self.enter(openat(&here, name.as_os_str(), flags, Mode::empty()), &next)?;
+                check_same_system(&entered.1, &facts_here, self.path, &next)?;
+                (here, facts_here) = entered;
                 place = next;
                 continue;
             }
@@ -163,30 +188,31 @@ impl Way<'_> {
             self.check_owner(facts.st_uid, &next)?;
             let target = PathBuf::from(readlinkat(&here, name.as_os_str()).map_err(|error| self.failed(&next, error))?);
             if target.is_absolute() {
-                (place, here) = self.root()?;
+                (place, here, facts_here) = self.root()?;
             }
             left = names(&target).into_iter().chain(left).collect();
         }
-        Ok(here)
+        Ok((here, facts_here))
     }
 
-    fn root(&self) -> Result<(PathBuf, File), CacheError> {
+    fn root(&self) -> Result<(PathBuf, File, Facts), CacheError> {
         let root = Path::new("/");
         let opened = openat(AT_FDCWD, root, PASS | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
-        Ok((root.to_owned(), self.enter(opened, root)?))
+        let (file, facts) = self.enter(opened, root)?;
+        Ok((root.to_owned(), file, facts))
     }
 
-    fn enter(&self, opened: nix::Result<std::os::fd::OwnedFd>, at: &Path) -> Result<File, CacheError> {
+    fn enter(&self, opened: nix::Result<std::os::fd::OwnedFd>, at: &Path) -> Result<(File, Facts), CacheError> {
         let directory = File::from(opened.map_err(|error| self.failed(at, error))?);
-        let facts = directory.metadata().map_err(|error| self.failed(at, error))?;
-        self.check(&facts.into(), at)?;
-        Ok(directory)
+        let facts = directory.metadata().map_err(|error| self.failed(at, error))?.into();
+        self.check(&facts, at)?;
+        Ok((directory, facts))
     }
 
     /// The rules of a directory on the way. Where the sticky bit is set, only the owner of a file or of the directory can rename it:
     /// so says the rule for owners that this user or root does.
     pub(super) fn check(&self, facts: &Facts, at: &Path) -> Result<(), CacheError> {
-        let Facts { owner, mode } = *facts;
+        let Facts { owner, mode, .. } = *facts;
         self.check_owner(owner, at)?;
         if mode & 0o022 != 0 && mode & 0o1000 == 0 {
             return Err(CacheError::ParentWritable { path: self.path.to_owned(), at: at.to_owned(), mode: mode & 0o7777 });

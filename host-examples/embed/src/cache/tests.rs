@@ -17,7 +17,8 @@ const OTHER: u32 = 1001;
 
 #[test]
 fn who_may_own_the_directory() {
-    let check = |owner, mode| directory::check(&directory::Facts { owner, mode: 0o040_000 | mode }, Path::new("/cache"), USER);
+    let check =
+        |owner, mode| directory::check(&directory::Facts { owner, mode: 0o040_000 | mode, device: 1 }, Path::new("/cache"), USER);
     for mode in [0o700, 0o755, 0o1755, 0o2755, 0o500] {
         assert!(check(USER, mode).is_ok(), "{mode:o}");
     }
@@ -34,9 +35,20 @@ fn who_may_own_the_directory() {
 }
 
 #[test]
+fn nothing_is_mounted_where_others_can_write() {
+    let check = |above_mode: u32, device| {
+        let above = directory::Facts { owner: 0, mode: 0o040_000 | above_mode, device: 1 };
+        let facts = directory::Facts { owner: USER, mode: 0o040_700, device };
+        directory::check_same_system(&facts, &above, Path::new("/tmp/cache"), Path::new("/tmp/cache"))
+    };
+    assert!(matches!(check(0o1777, 2), Err(CacheError::Mounted { .. })), "its maker says whose it is");
+    assert!(check(0o1777, 1).is_ok() && check(0o755, 2).is_ok());
+}
+
+#[test]
 fn who_may_own_its_parents() {
     let way = Way { path: Path::new("/parent/cache"), user: USER };
-    let check = |owner, mode| way.check(&directory::Facts { owner, mode: 0o040_000 | mode }, Path::new("/parent"));
+    let check = |owner, mode| way.check(&directory::Facts { owner, mode: 0o040_000 | mode, device: 1 }, Path::new("/parent"));
     for owner in [ROOT, USER] {
         for mode in [0o700, 0o755, 0o711, 0o1777, 0o1775] {
             assert!(check(owner, mode).is_ok(), "{mode:o}");

@@ -171,6 +171,9 @@ fn errors_say_where_and_what() {
         (SMALL.replace("maildir =", "log_format = \"xml\"\nmaildir ="), &["line 4", "`json`"]),
         (SMALL.replace("maildir =", "group = \"mail\"\nmaildir ="), &["group: found without user"]),
         (SMALL.replace("maildir =", "log = \"a=b=c\"\nmaildir ="), &["line 4", "info"]),
+        (SMALL.replace("maildir =", "log = \"inof\"\nmaildir ="), &["line 4", "\"inof\" is neither a level"]),
+        (SMALL.replace("maildir =", "log = \"info,smtpd=debug\"\nmaildir ="), &["line 4", "\"smtpd=debug\" is neither"]),
+        (with("[[listener]]\naddress = \"[::1]:2525\""), &["[::1]:2525", "twice"]),
         ("domains = [".to_owned(), &["line 1"]),
     ];
     for (text, parts) in cases {

@@ -103,12 +103,26 @@ pub(super) fn ipv4_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    match text.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) => Ok(text),
-        Err(error) => Err(D::Error::custom(format_args!(
-            "found {text:?}, expected a level (error, warn, info, debug, trace) or directives such as \
-             \"info,smtp_fallback_smtpd=debug\"; {error}"
-        ))),
+    let wrong = text.split(',').find(|directive| !is_directive(directive.trim()));
+    let error = match (wrong, text.parse::<tracing_subscriber::EnvFilter>()) {
+        (None, Ok(_)) => return Ok(text),
+        (Some(wrong), _) => format!("{wrong:?} is neither a level nor a part of the program"),
+        (None, Err(error)) => error.to_string(),
+    };
+    Err(D::Error::custom(format_args!(
+        "found {text:?}, expected a level (error, warn, info, debug, trace) or directives such as \
+         \"info,smtp_fallback_smtpd=debug\"; {error}"
+    )))
+}
+
+/// A level, or a part of the program with one. `EnvFilter` takes any word for a part, and a typo would switch the log off.
+fn is_directive(directive: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    const PARTS: [&str; 7] = ["smtp_fallback_", "hickory_", "mail_auth", "wasmtime", "cranelift", "rustls", "tokio"];
+    let is_level = |level: &str| LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
+    match directive.rsplit_once('=') {
+        None => is_level(directive),
+        Some((part, level)) => is_level(level) && PARTS.iter().any(|known| part.starts_with(known)),
     }
 }
 

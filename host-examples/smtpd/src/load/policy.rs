@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, LoadError, Pool};
+use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, LoadError, Origin, Pool};
 use smtp_fallback_policy::contract::{
     AuthResults, Check, Connection, Decision, Envelope, Key, Message, Mode, PolicyWarning, Summary,
 };
@@ -47,6 +47,8 @@ pub struct LoadedPolicy {
     pub mode: Mode,
     /// What is unusual about the policy.
     pub warnings: Vec<PolicyWarning>,
+    /// Why the folder for the component's machine code is not used.
+    pub cache: Option<CacheError>,
 }
 
 /// Why there is no policy.
@@ -54,8 +56,6 @@ pub struct LoadedPolicy {
 pub enum PolicyError {
     /// The component cannot be loaded.
     Component(PathBuf, LoadError),
-    /// The folder for its machine code cannot be used.
-    Cache(CacheError),
     /// The policy file cannot be read.
     Unreadable(PathBuf, io::Error),
     /// The policy has errors.
@@ -78,7 +78,6 @@ impl fmt::Display for PolicyError {
                     write!(f, "the component {}: {error}", path.display())
                 }
             }
-            PolicyError::Cache(error) => write!(f, "component_cache: {error}"),
             PolicyError::Unreadable(path, error) => {
                 write!(f, "the policy {} cannot be read: {error}; check `policy` in the configuration", path.display())
             }
@@ -99,6 +98,25 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
+impl PolicyError {
+    /// For a log: one text for each error, each with the file.
+    pub fn each(&self) -> Vec<String> {
+        match self {
+            PolicyError::Invalid(path, ConfigureError::Policy(errors)) => {
+                errors.iter().map(|error| format!("the policy {}: {error}", path.display())).collect()
+            }
+            error => vec![error.to_string()],
+        }
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Compiled => "compiled",
+        Origin::Cache => "cache",
+    }
+}
+
 impl PolicySource {
     /// What the configuration names. Nothing is read yet.
     pub fn new(config: &Config, observe: bool) -> PolicySource {
@@ -116,8 +134,8 @@ impl PolicySource {
     /// Reads the policy and puts it in force; the first time that this succeeds, the component with it. On an error what was in force
     /// stays so. Blocks, for a second or so.
     pub fn load(&mut self) -> Result<LoadedPolicy, PolicyError> {
-        let used = match self.loaded.take() {
-            Some(used) => used,
+        let (used, cache) = match self.loaded.take() {
+            Some(used) => (used, None),
             None => self.component()?,
         };
         let used = self.loaded.insert(used);
@@ -135,7 +153,7 @@ impl PolicySource {
         if !self.verifies_clients {
             warnings.extend(never_met(&checks));
         }
-        Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings })
+        Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings, cache })
     }
 
     /// The component, once it is loaded; also while no policy was in force yet.
@@ -143,20 +161,23 @@ impl PolicySource {
         self.loaded.as_ref().map(|used| used.pool.as_ref())
     }
 
-    fn component(&self) -> Result<Used, PolicyError> {
+    fn component(&self) -> Result<(Used, Option<CacheError>), PolicyError> {
         let failed = |error| PolicyError::Component(self.component.clone(), error);
-        let component = match &self.cache {
-            Some(folder) => {
-                let cache = Cache::open(folder).map_err(PolicyError::Cache)?;
-                Component::from_file_cached(&self.component, &self.limits, &cache).map_err(failed)?
-            }
-            None => Component::from_file(&self.component, &self.limits).map_err(failed)?,
+        // A folder that cannot be used is no reason to do without the policy.
+        let (cache, unusable) = match self.cache.as_ref().map(Cache::open).transpose() {
+            Ok(cache) => (cache, None),
+            Err(error) => (None, Some(error)),
         };
+        let component = match &cache {
+            Some(cache) => Component::from_file_cached(&self.component, &self.limits, cache),
+            None => Component::from_file(&self.component, &self.limits),
+        };
+        let component = component.map_err(failed)?;
         let mut secret = [0; SECRET_OCTETS];
         getrandom::fill(&mut secret).map_err(PolicyError::NoSecret)?;
-        tracing::info!(event = "component-loaded", sha256 = component.sha256(), from = ?component.origin());
+        tracing::info!(event = "component-loaded", sha256 = component.sha256(), from = origin(component.origin()));
         let pool = Arc::new(Pool::without_policy(&component, &secret));
-        Ok(Used { component, secret, pool })
+        Ok((Used { component, secret, pool }, unusable))
     }
 }
 

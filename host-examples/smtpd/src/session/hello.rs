@@ -72,10 +72,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(certificates) => {
                 let loaded = certificates.current();
                 self.send(Reply::new(220, "2.0.0", "ready to start TLS")).await?;
-                let injected = self.wire.start_tls(loaded.acceptor(), self.service.limits.tls_handshake).await?;
-                if injected > 0 {
-                    tracing::warn!(event = "commands-discarded", client = %self.client, octets = injected, "sent behind STARTTLS");
+                let octets = self.wire.discard_input();
+                if octets > 0 {
+                    tracing::warn!(event = "commands-discarded", client = %self.client, octets, "sent in the clear behind STARTTLS");
                 }
+                self.wire.start_tls(loaded.acceptor(), self.service.limits.tls_handshake).await?;
                 self.tls = loaded.verified_names(self.wire.client_certificates()).map_or(Tls::Encrypted, Tls::Verified);
                 tracing::debug!(event = "tls", client = %self.client, protocol = self.wire.tls_description(), tls = ?self.tls);
                 // What was said before, anybody may have changed (RFC 3207 §4.2), the acknowledgement too (A11).

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::ask::Facts;
 use super::transaction::Transaction;
 use super::upstream::kept_alive;
-use super::{Session, nonce};
+use super::{Session, nonce, now};
 use crate::chunks::Chunks;
 use crate::command::Chunk;
 use crate::data::Decoder;
@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let transaction = self.transaction.take().expect("only this function ends a transaction while a message is read");
         let reply = match decoder.finish() {
             Ok(text) => self.end_of_data(transaction, text).await,
-            Err(fault) => self.spoiled(fault).await,
+            Err(fault) => self.spoiled(transaction, fault).await,
         };
         Ok(Some(if ended { reply } else { reply.and_close() }))
     }
@@ -62,29 +62,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(reply) = reply {
             return self.without_chunk(chunk, reply).await;
         }
-        let transaction = self.transaction.as_mut().expect("it is ready for a message");
-        let deadline = transaction.deadline;
-        let chunks = transaction.chunks.as_mut().expect("the first chunk has begun it");
+        let mut transaction = self.transaction.take().expect("it is ready for a message");
+        let mut chunks = transaction.chunks.take().expect("the first chunk has begun it");
         chunks.announce(chunk.size);
         if let Some(fault) = chunks.fault() {
-            let reply = self.spoiled(fault).await;
+            let reply = self.spoiled(transaction, fault).await;
             return self.without_chunk(chunk, reply).await;
         }
         let Session { wire, upstream, last_words, .. } = self;
-        kept_alive(upstream, last_words, wire.chunk(chunk.size, Some(chunks), deadline)).await?;
+        kept_alive(upstream, last_words, wire.chunk(chunk.size, Some(&mut chunks), transaction.deadline)).await?;
         if chunk.size > 0 || chunk.last {
             self.idle_commands = 0;
         }
-        if let Some(fault) = chunks.fault() {
-            return Ok(self.spoiled(fault).await);
-        }
-        if !chunk.last {
-            return Ok(Reply::new(250, "2.0.0", format!("{} octets received", chunk.size)));
-        }
-        let mut transaction = self.transaction.take().expect("as above");
-        match transaction.chunks.take().expect("as above").finish() {
-            Ok(text) => Ok(self.end_of_data(transaction, text).await),
-            Err(fault) => Ok(self.spoiled(fault).await),
+        match (chunks.fault(), chunk.last) {
+            (Some(fault), _) => Ok(self.spoiled(transaction, fault).await),
+            (None, false) => {
+                transaction.chunks = Some(chunks);
+                self.transaction = Some(transaction);
+                Ok(Reply::new(250, "2.0.0", format!("{} octets received", chunk.size)))
+            }
+            (None, true) => match chunks.finish() {
+                Ok(text) => Ok(self.end_of_data(transaction, text).await),
+                Err(fault) => Ok(self.spoiled(transaction, fault).await),
+            },
         }
     }
 
@@ -159,6 +159,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !self.settled {
             let envelope = transaction.envelope();
             let results = self.verify_message(&envelope.mail_from, transaction.results.take(), text.octets()).await;
+            if let Some(results) = &results {
+                self.service.temporary_errors.saw(results, now());
+            }
             let message = smtp_fallback_verify::summary(text.octets());
             let facts = Facts { envelope, message: Some(message), results, id: Some(&id) };
             // A refused message is discarded here, never delivered later (R8).
@@ -171,8 +174,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Ends the transaction of a message that is refused for its form, and gives the reply.
-    async fn spoiled(&mut self, fault: Fault) -> Reply {
-        tracing::info!(event = "message-refused", client = %self.client, fault = ?fault);
+    async fn spoiled(&mut self, transaction: Transaction, fault: Fault) -> Reply {
+        let word = match fault {
+            Fault::BareCr => "bare-cr",
+            Fault::BareLf => "bare-lf",
+            Fault::Nul => "nul",
+            Fault::LineTooLong => "line-too-long",
+            Fault::TooLarge => "too-large",
+            Fault::OutOfMemory => "out-of-memory",
+        };
+        let (ehlo, mail_from) = (self.ehlo_name(), transaction.mail_from.address());
+        let recipients = transaction.recipients.len();
+        tracing::info!(event = "message-refused", client = %self.client, ehlo, mail_from, recipients, fault = word);
         let reply = match fault {
             Fault::BareCr => Reply::new(550, "5.6.0", "the message has a CR without LF: lines end with CRLF"),
             Fault::BareLf => Reply::new(550, "5.6.0", "the message has an LF without CR: lines end with CRLF"),
@@ -181,7 +194,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Fault::TooLarge => self.too_large(),
             Fault::OutOfMemory => Reply::new(452, "4.3.1", "too many messages at once; try again later"),
         };
-        self.transaction = None;
         let reply = self.mistake(reply);
         self.give_up_upstream(&reply).await;
         reply

@@ -74,6 +74,7 @@ fn connect(setting: Setting) -> Client {
             None => Destination::Maildir(Arc::new(Maildir::open(maildir.path(), "mx.demo.example").expect("can be made"))),
         },
         certificates: setting.certificates,
+        temporary_errors: TemporaryErrors::default(),
     };
     let (ours, stream) = tokio::io::duplex(1 << 20);
     let (phase, watched) = watch::channel(Phase::Serving);

@@ -54,6 +54,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let Some(upstream) = &mut self.upstream else { break };
             let line = mail_command(from, parameters, upstream.offers().size.is_some());
             match upstream.command(&line).await {
+                // That is about this server, not about the client, who would take it for its own mail's end.
+                Ok(reply) if matches!(reply.code, 530 | 534 | 535 | 538) => {
+                    let error = format!("it wants TLS or authentication of this server, which has neither for it: {reply}");
+                    return self.upstream_unusable("at MAIL", &error);
+                }
                 Ok(reply) => return reply.into(),
                 Err(error @ (Error::Closed(_) | Error::Broken { .. })) if attempt == 0 => {
                     let error = error.to_string();
@@ -159,7 +164,10 @@ pub(super) async fn kept_alive<T>(
         read = &mut reading => return read,
         gone = connection.keep_alive() => gone,
     };
-    let error = gone.to_string();
+    let error = match &gone {
+        Error::Refused(reply) => format!("upstream closed the connection: {reply}"),
+        error => error.to_string(),
+    };
     tracing::warn!(event = "upstream-failure", at = "waiting for the client", error);
     if let Error::Refused(reply) = gone {
         *last_words = Some(reply.into());

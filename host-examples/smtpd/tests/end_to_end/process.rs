@@ -100,6 +100,14 @@ fn check_config_says_what_is_wrong() {
         ),
         (Setting { policy: "{", ..Setting::default() }, &["policy.json", "line 1"]),
         (Setting { component: "missing.wasm".into(), ..Setting::default() }, &["missing.wasm", "cargo xtask component"]),
+        (
+            Setting {
+                top: "domains = [\"demo.example\"]\nmaildir = \"mail\"\ncomponent_cache = \"policy.json\"".into(),
+                policy: "{",
+                ..Setting::default()
+            },
+            &["policy.json", "line 1"],
+        ),
         (Setting { tables: "[limits]\nidle = \"soon\"".into(), ..Setting::default() }, &["smtpd.toml", "found \"soon\"", "5m"]),
         (
             Setting { tables: "[limits]\nidel = \"5m\"".into(), ..Setting::default() },

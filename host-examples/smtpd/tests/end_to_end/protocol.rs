@@ -187,3 +187,30 @@ async fn what_a_client_says_of_itself_forges_nothing() {
     assert!(kept.contains("Received: from x?event???fake???c???d? ([127.0.0.1])\r\n"), "{kept}");
     assert!(kept.starts_with("Return-Path: <\"a\\\" verdict=x\"@plain.example>\r\n"), "{kept}");
 }
+
+#[tokio::test]
+async fn the_log_says_why_a_command_was_refused() {
+    let server = Server::start(Setting::default()).await;
+    let mut client = server.client(server.ipv4).await;
+    for (command, code) in [
+        ("MAIL FROM:<a@plain.example> SIZE=999999999", 552),
+        ("MAIL FROM:<a@plain.example>", 250),
+        ("RCPT TO:<b@elsewhere.example>", 550),
+        ("RSET now", 501),
+    ] {
+        assert_eq!(client.command(command).await.unwrap().code, code, "{command}");
+    }
+    for parts in [
+        &["INFO", "\"refused\"", "command=\"MAIL\"", "address=\"a@plain.example\"", "by=\"server\"", "code=552", "5.3.4"][..],
+        &["INFO", "\"refused\"", "command=\"RCPT\"", "address=\"b@elsewhere.example\"", "code=550", "relaying refused"],
+        &["DEBUG", "\"refused\"", "command=\"RSET\"", "code=501"],
+    ] {
+        let line = server.logged(parts);
+        assert!(line.contains("client=127.0.0.1") && line.contains("ehlo=\"client.example\""), "{line}");
+    }
+    let refused = client.transaction("a@plain.example", RECIPIENT, b"a\nb\r\n").await.unwrap();
+    assert_eq!(refused.code, 503, "the transaction is still open: {refused}");
+    client.command("RSET").await.unwrap();
+    assert_eq!(client.transaction("a@plain.example", RECIPIENT, b"a\nb\r\n").await.unwrap().code, 550);
+    server.logged(&["\"message-refused\"", "mail_from=\"a@plain.example\"", "recipients=1", "fault=\"bare-lf\""]);
+}

@@ -292,6 +292,17 @@ async fn what_upstream_said_on_going_is_passed_on() {
 }
 
 #[tokio::test]
+async fn what_upstream_wants_of_this_server_is_no_bounce() {
+    let upstream = Played::start(|line| match line.starts_with("MAIL") {
+        true => Some("530 5.7.0 Must issue a STARTTLS command first\r\n".to_owned()),
+        false => willing(line),
+    })
+    .await;
+    let mut client = connected(upstream.setting(), &[HELLO]).await;
+    assert!(client.command(MAIL).await.starts_with("421 4.3.2"));
+}
+
+#[tokio::test]
 async fn mail_that_upstream_refuses_is_no_way_to_stay() {
     let upstream = Played::start(|line| match line.starts_with("MAIL") {
         true => Some("553 5.7.1 go away\r\n".to_owned()),
