@@ -30,7 +30,12 @@ impl Setup {
     /// Postfix learns by XCLIENT who the client is. Where it asks whether the client has one of its own addresses
     /// (permit_inet_interfaces), it goes by the connection all the same: whose header it completes must not depend on that.
     pub fn for_xclient() -> Setup {
-        Setup::new().with("smtpd_authorized_xclient_hosts", "127.0.0.1").with("local_header_rewrite_clients", "permit_mynetworks")
+        // As smtpd's deploy/README.md advises.
+        Setup::new()
+            .with("stress", "")
+            .with("smtpd_authorized_xclient_hosts", "127.0.0.1")
+            .with("local_header_rewrite_clients", "permit_mynetworks")
+            .with("smtpd_tls_security_level", "none")
     }
 
     /// Postfix learns by the PROXY protocol who the client is.
