@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::dns::Dns;
 use crate::keys::Keys;
-use crate::names::a_labels;
+use crate::names::{MAX_NAME, reported};
+use crate::tags::Tags;
 
 /// How many signatures of a message are checked, counted from its top. Of the others, those that cannot be checked are listed
 /// with their reason, at most as many again.
@@ -20,7 +21,8 @@ pub const MAX_SIGNATURES: usize = 10;
 /// An RSA signature is as long as its key: 1024 bits are the least that may count (RFC 8301 §3.2).
 const MIN_RSA_OCTETS: usize = 128;
 
-/// Field names in `h=` times lines of the header: a limit on the work of finding the signed fields, far above any real message.
+/// Field names in `h=`, times those names and the lines of the header together: a limit on the work of finding the signed fields, far
+/// above any real message.
 const MAX_HEADER_WORK: usize = 2_000_000;
 
 /// Signatures that were not worth checking, taken out of the message.
@@ -30,16 +32,21 @@ pub(crate) struct Refused(Vec<Dkim>);
 pub(crate) fn refuse(message: &mut AuthenticatedMessage<'_>) -> Refused {
     let mut refused = unreadable(message);
     let header_lines = header_lines(message);
+    let well_formed: Vec<bool> = message.dkim_signatures().iter().map(|header| is_well_formed(header.value)).collect();
+    let mut well_formed = well_formed.into_iter();
     let mut checked = 0;
-    message.retain_dkim_signatures(|signature| match refusal(signature, header_lines, checked) {
-        None => {
-            checked += 1;
-            Ok(())
-        }
-        Some(result) => {
-            refused.push(entry(result, signature, false));
-            // Any error: the list above has the reason.
-            Err(DkimError::UnsupportedAlgorithm)
+    // Asked about each once, in their order.
+    message.retain_dkim_signatures(|signature| {
+        match refusal(signature, well_formed.next() == Some(true), header_lines, checked) {
+            None => {
+                checked += 1;
+                Ok(())
+            }
+            Some(result) => {
+                refused.push(entry(result, signature, false));
+                // Any error: the list above has the reason.
+                Err(DkimError::UnsupportedAlgorithm)
+            }
         }
     });
     refused.truncate(MAX_SIGNATURES);
@@ -65,12 +72,19 @@ pub(crate) async fn verify(
 }
 
 fn entry(result: AuthResult, signature: &Signature, testing: bool) -> Dkim {
-    Dkim { result, domain: domain(signature), selector: signature.s.clone(), testing }
+    let (domain, selector) = (domain(signature), selector(signature));
+    debug_assert!(result != AuthResult::Pass || !(domain.is_empty() || selector.is_empty()), "refused without a name");
+    Dkim { result, domain, selector, testing }
 }
 
-/// The `d=` of a signature, with A-labels where that can be (RFC 8616 §5).
+/// The `d=` of a signature as it is reported; empty where it is longer than any name.
 pub(crate) fn domain(signature: &Signature) -> String {
-    a_labels(&signature.d).unwrap_or_else(|| signature.d.to_lowercase())
+    reported(&signature.d)
+}
+
+/// The `s=`, likewise.
+fn selector(signature: &Signature) -> String {
+    if signature.s.len() <= MAX_NAME { signature.s.clone() } else { String::new() }
 }
 
 /// Signatures whose field could not be read, so that neither domain nor selector are known.
@@ -85,15 +99,27 @@ fn unreadable(message: &AuthenticatedMessage<'_>) -> Vec<Dkim> {
 }
 
 /// The result of a signature that is not worth checking.
-fn refusal(signature: &Signature, header_lines: usize, checked: usize) -> Option<AuthResult> {
+fn refusal(signature: &Signature, well_formed: bool, header_lines: usize, checked: usize) -> Option<AuthResult> {
     // RFC 8301 §3.1: rsa-sha1 has permanently failed. RFC 6376 §6.1.1: so has what does not sign the From field.
-    if signature.a == Algorithm::RsaSha1 || !signs_from(&signature.h) {
+    // What is malformed may mean other things to others, and a key cannot be where no name can be.
+    if signature.a == Algorithm::RsaSha1
+        || !signs_from(&signature.h)
+        || !well_formed
+        || domain(signature).is_empty()
+        || selector(signature).is_empty()
+    {
         Some(AuthResult::Permerror)
     } else if is_short(signature) || is_too_much_work(&signature.h, header_lines) || checked >= MAX_SIGNATURES {
         Some(AuthResult::Policy)
     } else {
         None
     }
+}
+
+/// Whether the value of a field is a tag list with all that RFC 6376 §3.5 wants, and with times that are some.
+fn is_well_formed(value: &[u8]) -> bool {
+    Tags::parse(value)
+        .is_some_and(|tags| tags.has(&["v", "a", "b", "bh", "d", "h", "s"]) && tags.has_time("t") && tags.has_time("x"))
 }
 
 /// Whether the `h=` of a signature names the From field.
@@ -108,7 +134,8 @@ pub(crate) fn is_short(signature: &impl VerifySignature) -> bool {
 
 /// Whether finding the fields of an `h=` would take too long.
 pub(crate) fn is_too_much_work(fields: &[String], header_lines: usize) -> bool {
-    fields.len().saturating_mul(header_lines) > MAX_HEADER_WORK
+    // Each name is looked for among the lines of the header, and among the names before it.
+    fields.len().saturating_mul(header_lines.saturating_add(fields.len())) > MAX_HEADER_WORK
 }
 
 /// The lines of the message's header.

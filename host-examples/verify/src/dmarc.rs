@@ -10,48 +10,16 @@ use std::sync::Arc;
 
 use mail_auth::dmarc::{Alignment, DmarcRecord, Policy, Psd};
 use mail_auth::dns::TxtRecordParser;
-use mail_auth::{AuthenticatedMessage, DnsError, Error};
 use smtp_fallback_policy::contract::{AuthResult, Dkim, Dmarc, Spf};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::dns::Dns;
-use crate::names::{domain_name, registered};
+use crate::author::Author;
+use crate::dns::{Dns, NoAnswer};
+use crate::names::registered;
 
 /// Above a domain of this many labels or more, the next name that is asked for has one less than this (RFC 9989 §4.10).
 const MAX_LABELS: usize = 8;
-
-/// Whom the From field names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Author {
-    /// Addresses of one domain.
-    Domain(String),
-    /// No domain that could publish anything, such as in a group without members: ignored (RFC 7489 §6.6.1).
-    Nobody,
-    /// No From field, two of them, or addresses of several domains: such a message cannot be told to be anybody's (RFC 7489 §6.6.1).
-    Unclear,
-}
-
-impl Author {
-    pub(crate) fn of(message: &AuthenticatedMessage<'_>) -> Author {
-        let fields = message.headers().iter().filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"From"));
-        if fields.count() != 1 {
-            return Author::Unclear;
-        }
-        let domains = message.from_addresses().iter().map(|address| {
-            let (_, domain) = address.rsplit_once('@')?;
-            domain_name(domain)
-        });
-        let mut domains: Vec<Option<String>> = domains.collect();
-        domains.dedup();
-        match <[_; 1]>::try_from(domains) {
-            Ok([Some(domain)]) => Author::Domain(domain),
-            Ok([None]) => Author::Nobody,
-            Err(domains) if domains.is_empty() => Author::Nobody,
-            Err(_) => Author::Unclear,
-        }
-    }
-}
 
 /// The DMARC records of a message's domains and of those above them.
 #[derive(Default)]
@@ -62,16 +30,8 @@ enum Found {
     Record(Arc<DmarcRecord>),
     /// There is none that counts.
     Nothing,
-    /// One that cannot be read.
-    Broken,
     /// No answer before the deadline.
     Unknown,
-}
-
-/// What a result ends with before it comes to alignment.
-enum Stop {
-    Temporary,
-    Permanent,
 }
 
 impl Records {
@@ -100,7 +60,7 @@ impl Records {
     }
 
     /// The records from `domain` upwards, ending with one that says that the way ends there (RFC 9989 §4.10).
-    fn walk<'a>(&'a self, domain: &'a str) -> Result<Vec<(&'a str, &'a DmarcRecord)>, Stop> {
+    fn walk<'a>(&'a self, domain: &'a str) -> Result<Vec<(&'a str, &'a DmarcRecord)>, NoAnswer> {
         let mut walk = Vec::new();
         for name in way_up(domain) {
             match self.0.get(name) {
@@ -111,15 +71,14 @@ impl Records {
                     }
                 }
                 Some(Found::Nothing) => {}
-                Some(Found::Broken) => return Err(Stop::Permanent),
-                Some(Found::Unknown) | None => return Err(Stop::Temporary),
+                Some(Found::Unknown) | None => return Err(NoAnswer),
             }
         }
         Ok(walk)
     }
 
     /// The organisational domain as the records say (RFC 9989 §4.10.2).
-    fn organisation<'a>(&'a self, domain: &'a str) -> Result<&'a str, Stop> {
+    fn organisation<'a>(&'a self, domain: &'a str) -> Result<&'a str, NoAnswer> {
         let walk = self.walk(domain)?;
         Ok(match walk.last() {
             None => domain,
@@ -133,7 +92,7 @@ impl Records {
     }
 
     /// The record that holds for `author`: its own, or else that of its organisation (RFC 9989 §4.10.1).
-    fn policy<'a>(&'a self, author: &'a str) -> Result<Option<&'a DmarcRecord>, Stop> {
+    fn policy<'a>(&'a self, author: &'a str) -> Result<Option<&'a DmarcRecord>, NoAnswer> {
         if let Some(Found::Record(record)) = self.0.get(author) {
             return Ok(Some(record));
         }
@@ -143,7 +102,7 @@ impl Records {
         Ok(own.or(walk.last()).map(|&(_, record)| record))
     }
 
-    fn aligned(&self, identifier: &str, author: &str, alignment: Alignment) -> Result<bool, Stop> {
+    fn aligned(&self, identifier: &str, author: &str, alignment: Alignment) -> Result<bool, NoAnswer> {
         if identifier == author {
             return Ok(true);
         }
@@ -164,8 +123,7 @@ pub(crate) fn result(author: &Author, records: &Records, spf: Option<&Spf>, dkim
             let result = match records.policy(author) {
                 Ok(None) => AuthResult::None,
                 Ok(Some(record)) => for_record(record, author, records, spf, dkim),
-                Err(Stop::Temporary) => AuthResult::Temperror,
-                Err(Stop::Permanent) => AuthResult::Permerror,
+                Err(NoAnswer) => AuthResult::Temperror,
             };
             (result, author.as_str())
         }
@@ -184,8 +142,8 @@ fn for_record(record: &DmarcRecord, author: &str, records: &Records, spf: Option
         match records.aligned(identifier, author, alignment) {
             Ok(true) if passed == AuthResult::Pass => return AuthResult::Pass,
             // It might have passed.
-            Ok(true) | Err(Stop::Temporary) => result = AuthResult::Temperror,
-            Ok(false) | Err(Stop::Permanent) => {}
+            Ok(true) | Err(NoAnswer) => result = AuthResult::Temperror,
+            Ok(false) => {}
         }
     }
     result
@@ -205,50 +163,45 @@ fn way_up(domain: &str) -> impl Iterator<Item = &str> {
 
 async fn found(dns: &Dns, name: &str) -> Found {
     let Ok(texts) = dns.txt(&format!("_dmarc.{name}")).await else { return Found::Unknown };
-    let is_other = |result: &Result<_, Error>| matches!(result, Err(Error::Dns(DnsError::InvalidRecordType)));
-    let mut records = texts.iter().map(|text| DmarcRecord::parse(text)).filter(|result| !is_other(result));
+    let mut records = texts.iter().filter(|text| DmarcRecord::parse(version(text)).is_ok());
     match (records.next(), records.next()) {
         (None, _) => Found::Nothing,
         // RFC 9989 §4.10: of several, none counts.
         (Some(_), Some(_)) => Found::Nothing,
-        // RFC 9989 §4.10.1: without a policy and without a place to report to, it is no record.
-        (Some(Ok(record)), None) if record.p == Policy::Unspecified && record.rua.is_empty() => Found::Nothing,
-        (Some(Ok(record)), None) => Found::Record(record.into()),
-        (Some(Err(_)), None) => Found::Broken,
+        (Some(text), None) => read(text).map_or(Found::Nothing, |record| Found::Record(record.into())),
     }
+}
+
+/// The tag that a record begins with, and no other.
+fn version(text: &[u8]) -> &[u8] {
+    &text[..text.iter().position(|&byte| byte == b';').unwrap_or(text.len())]
+}
+
+/// Reads a record whose version is right. What cannot be read has its default (RFC 7489 §6.3); absent without a policy, or with a
+/// broken one, where there is no place to report to either (RFC 7489 §6.6.3, RFC 9989 §4.10.1).
+fn read(text: &[u8]) -> Option<DmarcRecord> {
+    let mut tags = text.split(|&byte| byte == b';');
+    let mut kept = tags.next()?.to_vec();
+    let mut broken_policy = false;
+    for tag in tags {
+        let alone = [version(text), tag].join(&b';');
+        if DmarcRecord::parse(&alone).is_ok() {
+            kept.push(b';');
+            kept.extend_from_slice(tag);
+        } else {
+            let name = tag.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
+            broken_policy |= name.eq_ignore_ascii_case(b"p") || name.eq_ignore_ascii_case(b"sp");
+        }
+    }
+    let record = DmarcRecord::parse(&kept).ok()?;
+    let has_policy = record.p != Policy::Unspecified && !broken_policy;
+    (has_policy || !record.rua.is_empty()).then_some(record)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // A test may panic.
 mod tests {
     use super::*;
-
-    fn author(header: &str) -> Author {
-        let message = format!("{header}\r\n\r\n");
-        Author::of(&AuthenticatedMessage::parse(message.as_bytes()).unwrap())
-    }
-
-    #[test]
-    fn one_domain_or_none() {
-        let domain = |domain: &str| Author::Domain(domain.to_owned());
-        for (header, expected) in [
-            ("From: A <a@Sub.Example.COM>", domain("sub.example.com")),
-            ("From: a@one.example, b@One.example", domain("one.example")),
-            ("From: \"x@victim.example\" <a@one.example>", domain("one.example")),
-            ("From: a@b\u{fc}cher.example", domain("xn--bcher-kva.example")),
-            ("From: a@one.example, b@two.example", Author::Unclear),
-            ("From: a@one.example\r\nFrom: a@one.example", Author::Unclear),
-            ("From: a@one.example\r\nfrom : a@one.example", Author::Unclear),
-            ("Subject: x", Author::Unclear),
-            ("From: ", Author::Nobody),
-            ("From: undisclosed:;", Author::Nobody),
-            ("From: root@localhost", Author::Nobody),
-            ("From: a@[192.0.2.1]", Author::Nobody),
-            ("From: a@one.example, b@localhost", Author::Unclear),
-        ] {
-            assert_eq!(author(header), expected, "{header}");
-        }
-    }
 
     #[test]
     fn the_way_up_has_at_most_eight_names() {

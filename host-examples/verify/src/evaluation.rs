@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use mail_auth::spf::{Macro, Mechanism, Qualifier, Variables};
 use smtp_fallback_policy::contract::AuthResult;
 
-use crate::dns::{Dns, NoAnswer};
-use crate::names::{domain_name, is_at_or_below};
+use crate::dns::{Dns, NoAnswer, fqdn};
+use crate::names::{MAX_NAME, domain_name, is_at_or_below};
 use crate::record::{self, Record};
 
 /// Terms that ask the DNS (RFC 7208 §4.6.4).
@@ -15,8 +15,6 @@ const MAX_TERMS: usize = 10;
 const MAX_VOID: usize = 2;
 /// Addresses looked up for one `mx`, and names of the client tried for `ptr` and `%{p}` (RFC 7208 §4.6.4).
 const MAX_HOSTS: usize = 10;
-/// A longer name loses labels on its left (RFC 7208 §7.3).
-const MAX_NAME: usize = 253;
 
 /// One run of `check_host()`.
 pub(crate) struct Evaluation<'a> {
@@ -107,13 +105,15 @@ impl<'a> Evaluation<'a> {
             Mechanism::Ip6 { addr, mask } => Ok(self.client_is_in(IpAddr::V6(*addr), 0, *mask)),
             Mechanism::A { macro_string, ip4_mask, ip6_mask } => {
                 let target = self.expand(macro_string, domain).await?;
-                let addresses = self.dns.addresses(&target, self.client).await?;
+                let Some(name) = fqdn(&target) else { return Ok(false) };
+                let addresses = self.dns.addresses_of(name, self.client).await?;
                 self.void_if(addresses.is_empty())?;
                 Ok(addresses.into_iter().any(|address| self.client_is_in(address, *ip4_mask, *ip6_mask)))
             }
             Mechanism::Mx { macro_string, ip4_mask, ip6_mask } => {
                 let target = self.expand(macro_string, domain).await?;
-                let hosts = self.dns.mx(&target).await?;
+                let Some(name) = fqdn(&target) else { return Ok(false) };
+                let hosts = self.dns.mx(name).await?;
                 self.void_if(hosts.is_empty())?;
                 for (position, host) in hosts.into_iter().enumerate() {
                     if position == MAX_HOSTS {
@@ -136,7 +136,8 @@ impl<'a> Evaluation<'a> {
             Mechanism::Exists { macro_string } => {
                 let target = self.expand(macro_string, domain).await?;
                 // RFC 7208 §5.7: A, also for a client with an IPv6 address.
-                let addresses = self.dns.addresses(&target, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await?;
+                let Some(name) = fqdn(&target) else { return Ok(false) };
+                let addresses = self.dns.addresses_of(name, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await?;
                 self.void_if(addresses.is_empty())?;
                 Ok(!addresses.is_empty())
             }
@@ -164,16 +165,7 @@ impl<'a> Evaluation<'a> {
             let best = best.map_or_else(|| "unknown".to_owned(), String::clone);
             self.variables.set_validated_domain(best.into_bytes());
         }
-        let mut name = text.eval(&self.variables, domain, false).to_lowercase();
-        if name.ends_with('.') {
-            name.pop();
-        }
-        while name.len() > MAX_NAME
-            && let Some((_, rest)) = name.split_once('.')
-        {
-            name = rest.to_owned();
-        }
-        Ok(name)
+        Ok(target(text.eval(&self.variables, domain, false).into_owned()))
     }
 
     /// The client's names that lead back to it (RFC 7208 §5.5). What cannot be looked up is left out, as §5.5 has it.
@@ -199,5 +191,44 @@ impl<'a> Evaluation<'a> {
     fn void_if(&mut self, empty: bool) -> Result<(), Stop> {
         self.void += usize::from(empty);
         if self.void > MAX_VOID { Err(Stop::Permanent) } else { Ok(()) }
+    }
+}
+
+/// An expanded text as a name: in lower case, without a final dot, and, where it is too long, without labels on its left (RFC 7208
+/// §7.3). Empty where that leaves nothing.
+fn target(mut name: String) -> String {
+    // Only these: a letter beyond ASCII exists nowhere, even if its lower case does.
+    name.make_ascii_lowercase();
+    if name.ends_with('.') {
+        name.pop();
+    }
+    if let Some(excess) = name.len().checked_sub(MAX_NAME).filter(|&excess| excess > 0) {
+        // The first dot that leaves no more than that after it.
+        let dot = name.bytes().skip(excess - 1).position(|byte| byte == b'.').map(|position| excess - 1 + position);
+        name.drain(..dot.map_or(name.len(), |dot| dot + 1));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_loses_labels_on_its_left() {
+        let label = "a".repeat(MAX_NAME);
+        assert_eq!(target("A.Example.".to_owned()), "a.example");
+        assert_eq!(target("\u{212a}.example".to_owned()), "\u{212a}.example");
+        assert_eq!(target(label.clone()), label);
+        assert_eq!(target(format!("x.{label}")), label);
+        assert_eq!(target(format!("x.y.{label}.")), label);
+        assert_eq!(target(format!("xyz.{}", &label[1..])), &label[1..]);
+        assert_eq!(target(format!("x.b.{}", &label[2..])), format!("b.{}", &label[2..]));
+        assert_eq!(target(format!("{label}a")), "", "there is no dot");
+        assert_eq!(target(format!("x.{label}a")), "");
+        assert_eq!(target(format!("x{}.{label}", "\u{fc}".repeat(500))), label);
+        let start = std::time::Instant::now();
+        assert_eq!(target(format!("{}{label}", "x.".repeat(5_000_000))), label);
+        assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());
     }
 }

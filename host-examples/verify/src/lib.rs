@@ -14,13 +14,14 @@
 //! # }
 //! ```
 //!
-//! Answers of the DNS are cached by the resolver, not by mail-auth: hickory's cache keeps TTLs and negative TTLs, has one limit,
-//! and serves every kind of record, so that no code of ours decides how long an answer is believed. What mail-auth's own cache
-//! would save on top is parsing, some microseconds a message.
+//! Answers of the DNS are cached here, for as long as their TTL says and an hour at most, and with a limit in octets: hickory's cache
+//! counts answers, and one of 64 KiB may take more than 1 MiB there.
 
 #![forbid(unsafe_code)]
 
 mod arc;
+mod author;
+mod cache;
 mod dkim;
 mod dmarc;
 mod dns;
@@ -31,6 +32,7 @@ mod names;
 mod record;
 mod spf;
 mod summary;
+mod tags;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -39,7 +41,7 @@ use mail_auth::{AuthenticatedMessage, MessageAuthenticator};
 use smtp_fallback_policy::contract::{Arc, AuthResult, AuthResults, Dkim, Dmarc, Iprev, Spf};
 use tokio::time::Instant;
 
-use dmarc::Author;
+use author::Author;
 use dns::Dns;
 
 pub use arc::MAX_SETS;
@@ -54,7 +56,8 @@ pub struct Settings {
     pub nameservers: Vec<SocketAddr>,
     /// For everything that one call needs, more than 0. What is not known by then is a temporary error.
     pub deadline: Duration,
-    /// How many DNS answers are kept at most; 0 keeps none.
+    /// How many DNS answers are kept at most; 0 keeps none. Together they take no more than 1 KiB for each of these: 8 MiB for the
+    /// default of 8192. An answer that does not fit into that by itself is not kept.
     pub cache_entries: usize,
 }
 
@@ -105,7 +108,7 @@ impl Verifier {
             return Err(VerifierError::NoTime);
         }
         let authenticator = dns::authenticator(&settings)?;
-        let dns = Dns::new(&authenticator);
+        let dns = Dns::new(&authenticator, settings.cache_entries);
         Ok(Verifier { authenticator, dns, deadline: settings.deadline })
     }
 
@@ -139,7 +142,8 @@ impl Verifier {
     /// looked up is looked up again. Returns `envelope` with the rest filled in.
     ///
     /// - `dkim` has an entry for each of the first [`MAX_SIGNATURES`] signatures, and for as many that cannot be checked.
-    /// - `dmarc` is `permerror`, without a domain, where the From field is missing, comes twice, or has addresses of several domains.
+    /// - `dmarc` is `permerror`, without a domain, where the From field is missing, comes twice, is malformed, or has addresses of
+    ///   several domains.
     ///   For the null sender, SPF counts for the EHLO name (RFC 7489 §3.1.2). Signatures under keys for testing do not count.
     /// - `arc` is `none` for a message without ARC fields, and lists the sealers also where the chain does not hold.
     ///

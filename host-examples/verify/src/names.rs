@@ -1,5 +1,10 @@
 //! Domain names as the checks compare and report them: lower case, A-labels, no final dot.
 
+/// The length of the longest name (RFC 1035 §2.3.4), in octets and without the final dot.
+pub(crate) const MAX_NAME: usize = 253;
+/// A text that is longer than this becomes no name: a U-label has at most four octets for one of its A-label.
+const MAX_TEXT: usize = 4 * MAX_NAME;
+
 /// `text` as a name that can be asked for (RFC 7208 §4.3): at least two labels, and no address. U-labels (RFC 6531) become A-labels.
 /// Underscores are let through: what the DNS has to say about those, it says. Absent for anything else.
 pub(crate) fn domain_name(text: &str) -> Option<String> {
@@ -9,11 +14,24 @@ pub(crate) fn domain_name(text: &str) -> Option<String> {
     };
     // No top-level domain is a number: what ends in one is an IPv4 address without its brackets.
     let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    (name.len() <= 253 && name.contains('.') && name.split('.').all(label) && !numeric).then_some(name)
+    (name.len() <= MAX_NAME && name.contains('.') && name.split('.').all(label) && !numeric).then_some(name)
 }
 
-/// `text` in lower case, with A-labels and without a final dot; absent where a U-label cannot be converted (RFC 5891 §5).
+/// `text` as a result may have it: with A-labels where that can be (RFC 8616 §5), in lower case, without a final dot. Empty where it is
+/// longer than any name, for everything that is reported has to fit into the memory of whoever reads it.
+pub(crate) fn reported(text: &str) -> String {
+    if text.len() > MAX_TEXT {
+        return String::new();
+    }
+    a_labels(text).or_else(|| Some(text.to_lowercase())).filter(|name| name.len() <= MAX_NAME).unwrap_or_default()
+}
+
+/// `text` in lower case, with A-labels and without a final dot; absent where a U-label cannot be converted (RFC 5891 §5), and where it
+/// is far too long.
 pub(crate) fn a_labels(text: &str) -> Option<String> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.is_ascii() { Some(name.to_ascii_lowercase()) } else { idna::domain_to_ascii(name).ok() }
 }
@@ -22,6 +40,11 @@ pub(crate) fn a_labels(text: &str) -> Option<String> {
 /// `name` is a public suffix, such as `co.uk`.
 pub(crate) fn registered(name: &str) -> Option<&str> {
     psl::domain_str(name)
+}
+
+/// The name of a header field in lower case, and without the white space that mail-auth does not see in it.
+pub(crate) fn squeezed(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).map(u8::to_ascii_lowercase)
 }
 
 /// Whether `name` is `parent` or below it.
@@ -72,6 +95,20 @@ mod tests {
         }
         assert!(domain_name(&format!("{}.example", "a".repeat(63))).is_some());
         assert!(domain_name(&format!("{}examples.", "a.".repeat(122))).is_some(), "252 octets and the final dot");
+    }
+
+    #[test]
+    fn what_is_reported_fits() {
+        assert_eq!(reported("B\u{fc}cher.Example."), "xn--bcher-kva.example");
+        assert_eq!(reported("[IPv6:::1]"), "[ipv6:::1]");
+        assert_eq!(reported("\u{fffd}.Example"), "\u{fffd}.example", "it cannot be converted");
+        assert_eq!(reported(&"x".repeat(MAX_NAME)).len(), MAX_NAME);
+        for length in [MAX_NAME + 1, MAX_TEXT, MAX_TEXT + 1, 1 << 20] {
+            assert_eq!(reported(&"x".repeat(length)), "", "{length}");
+        }
+        // Short enough before it is converted.
+        assert_eq!(reported(&"\u{fc}.".repeat(80)), "");
+        assert_eq!(a_labels(&"x".repeat(MAX_TEXT + 1)), None);
     }
 
     #[test]

@@ -140,6 +140,10 @@ fn domain_spec(text: &str) -> Option<Macro> {
     is_top_label.then_some(domain)
 }
 
+/// A macro-string with more macros and texts between them than this is taken for a mistake: no name has more labels, and each macro can
+/// be as long as a sender.
+const MAX_PARTS: usize = 128;
+
 /// A macro-string, and whether its end is a macro. `in_text`: whether the letters that only explanations know are allowed.
 fn macro_string(text: &str, in_text: bool) -> Option<(Macro, bool)> {
     let mut parts = Vec::new();
@@ -163,6 +167,9 @@ fn macro_string(text: &str, in_text: bool) -> Option<(Macro, bool)> {
                 parts.push(Macro::Literal(std::mem::take(&mut literal).into()));
             }
             parts.push(variable(inside, in_text)?);
+            if parts.len() > MAX_PARTS {
+                return None;
+            }
             rest = after;
         } else {
             let (escape, after) = rest.split_at_checked(2)?;
@@ -267,6 +274,16 @@ mod tests {
         let macro_string = Macro::Literal((*b"a/b:c.example").into());
         let expected = Mechanism::A { macro_string, ip4_mask: 0xffff_ff00, ip6_mask: u128::MAX };
         assert_eq!(slashes.directives, [Directive::new(Qualifier::Pass, expected)]);
+    }
+
+    #[test]
+    fn a_name_has_only_so_many_macros() {
+        for (macros, is_read) in [(MAX_PARTS, true), (MAX_PARTS + 1, false), (16_000, false)] {
+            for term in ["exists:", "redirect=", "other="] {
+                let text = format!("v=spf1 {term}{}", "%{s}".repeat(macros));
+                assert_eq!(parse(text.as_bytes()).is_some(), is_read, "{macros} in {term}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::Session;
 use crate::dns::Dns;
 use crate::evaluation::Evaluation;
-use crate::names::domain_name;
+use crate::names::{domain_name, reported};
 
 /// What the checks of one message share.
 pub(crate) struct Check<'a> {
@@ -60,5 +60,5 @@ pub(crate) fn domain(session: &Session<'_>) -> Option<String> {
 
 /// RFC 7208 §4.3: without a domain name there is nothing to check.
 fn none(domain: &str) -> Spf {
-    Spf { result: AuthResult::None, domain: domain.to_lowercase() }
+    Spf { result: AuthResult::None, domain: reported(domain) }
 }

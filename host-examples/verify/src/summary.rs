@@ -3,7 +3,8 @@
 use mail_auth::AuthenticatedMessage;
 use smtp_fallback_policy::contract::Message;
 
-use crate::names::a_labels;
+use crate::author::{addresses, domain};
+use crate::names::reported;
 
 /// Of a header longer than this, in octets, the rest is not read.
 const MAX_HEADER: usize = 1 << 20;
@@ -11,7 +12,8 @@ const MAX_HEADER: usize = 1 << 20;
 const MAX_VALUE: usize = 998;
 
 /// Reads Message-ID, Date and From of a message as received. Nothing here is an error: what is not there, or cannot be read, is
-/// absent. Of a field that comes twice, the first counts, except From: then no domain can be named. The domain has A-labels.
+/// absent. Of a field that comes twice, the first counts, except From: then no domain can be named. The domain is that of the first
+/// address, with A-labels; absent where the field is malformed, and where the domain is longer than any name.
 pub fn summary(message: &[u8]) -> Message {
     let size = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let Some(parsed) = AuthenticatedMessage::parse(header_of(message)) else {
@@ -21,10 +23,8 @@ pub fn summary(message: &[u8]) -> Message {
         let named = parsed.headers().iter().filter(move |(name, _)| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
         named.map(|&(_, value)| value)
     };
-    let from_domain = match values("From").count() {
-        1 => parsed.first_from_address().rsplit_once('@').and_then(|(_, domain)| a_labels(domain)),
-        _ => None,
-    };
+    let from = addresses(&parsed).unwrap_or_default();
+    let from_domain = from.first().map(|address| reported(domain(address)));
     Message {
         message_id: values("Message-ID").next().and_then(unfolded),
         date: values("Date").next().and_then(unfolded),
@@ -87,6 +87,17 @@ mod tests {
         assert_eq!(texts("From: a@one.example\r\nfrom: b@two.example\r\n\r\n")[2], None);
         assert_eq!(texts("From: a@one.example\r\nFrom : a@one.example\r\n\r\n")[2], None);
         assert_eq!(texts("Message-ID: <1>\r\nMessage-ID: <2>\r\n\r\n")[0], some("<1>"));
+    }
+
+    #[test]
+    fn a_from_field_that_can_be_read_in_two_ways_names_nobody() {
+        for from in ["<x@victim.example> <a@one.example>", "x@victim.example <>, a@one.example", "Somebody, a@one.example"] {
+            assert_eq!(texts(&format!("From: {from}\r\n\r\n"))[2], None, "{from}");
+        }
+        assert_eq!(texts("From: x@victim.example\r\nF rom: a@one.example\r\n\r\n")[2], None);
+        assert_eq!(texts("F rom: a@one.example\r\n\r\n")[2], None);
+        let long = "a.".repeat(200);
+        assert_eq!(texts(&format!("From: a@{long}example\r\n\r\n"))[2], None);
     }
 
     #[test]

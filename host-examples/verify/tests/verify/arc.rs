@@ -236,7 +236,7 @@ async fn a_chain_made_to_cost_time_is_not_worked_through() {
     let fields = format!("{}{}", "X-Filler: x\r\n".repeat(20_000), changed(&one, "h=Subject:", &format!("h=Subject:{names}")));
     let many = format!("{}{MESSAGE}", "ARC-Seal: i=1; d=x.example\r\n".repeat(100_000));
     let start = Instant::now();
-    assert_eq!(arc(&bench, &long).await, "policy one.example");
+    assert_eq!(arc(&bench, &long).await, "policy", "its seals are not read");
     assert_eq!(arc(&bench, &fields).await, "policy one.example");
     assert_eq!(arc(&bench, &many).await, "fail");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());

@@ -131,6 +131,17 @@ async fn a_from_field_that_is_not_one_never_passes() {
         ("From:\r\n", "none "),
         ("From: undisclosed:;\r\n", "none "),
         ("From: x@localhost\r\n", "none "),
+        // A mail program shows b.example here, or cannot tell.
+        ("From: <x@b.example> <x@a.example>\r\n", "permerror "),
+        ("From: <x@b.example>x@a.example\r\n", "permerror "),
+        ("From: <x@b.example @a.example>\r\n", "permerror "),
+        ("From: =?utf-8?q?x=40b.example?=, x@a.example\r\n", "permerror "),
+        ("From: x@b.example <>, x@a.example\r\n", "permerror "),
+        ("From: <=?utf-8?q?x=40b.example?=>, x@a.example\r\n", "permerror "),
+        ("From: x@b.example <>\r\nF rom: x@a.example\r\n", "permerror "),
+        ("F rom: x@a.example\r\n", "permerror "),
+        ("From: x@b.example\r\nFr\tom : x@a.example\r\n", "permerror "),
+        ("From : x@a.example\r\n", "pass a.example"),
     ] {
         assert_eq!(bench.dmarc("", "x@a.example", format!("{header}{body}").as_bytes()).await, expected, "{header}");
     }
@@ -187,6 +198,12 @@ async fn records_that_do_not_count_and_those_that_cannot_be_read() {
         ("_dmarc.no-policy.example", "v=DMARC1; aspf=s"),
         ("_dmarc.reports.example", "v=DMARC1; rua=mailto:x@reports.example"),
         ("_dmarc.broken.example", "v=DMARC1; p=nonsense"),
+        ("_dmarc.broken-reports.example", "v=DMARC1; p=nonsense; rua=mailto:x@reports.example"),
+        ("_dmarc.broken-sub.example", "v=DMARC1; p=none; sp=nonsense"),
+        ("_dmarc.broken-sub-reports.example", "v=DMARC1; p=none; sp=; rua=mailto:x@reports.example"),
+        // RFC 7489 §6.3: what cannot be read has its default.
+        ("_dmarc.alignment.example", "v=DMARC1; p=reject; adkim=relaxed; aspf=x"),
+        ("_dmarc.options.example", "v=DMARC1; fo=x; p=reject; rua=mailto:%zz; ruf=!"),
         ("_dmarc.version.example", "v=DMARC2; p=reject"),
     ])
     .await;
@@ -195,7 +212,12 @@ async fn records_that_do_not_count_and_those_that_cannot_be_read() {
         ("other", "pass"),
         ("no-policy", "none"),
         ("reports", "pass"),
-        ("broken", "permerror"),
+        ("broken", "none"),
+        ("broken-reports", "pass"),
+        ("broken-sub", "none"),
+        ("broken-sub-reports", "pass"),
+        ("alignment", "pass"),
+        ("options", "pass"),
         ("version", "none"),
     ] {
         let domain = format!("{domain}.example");

@@ -7,6 +7,7 @@ mod bench;
 mod dkim;
 mod dmarc;
 mod iprev;
+mod limits;
 mod macros;
 mod openspf;
 mod spf;
