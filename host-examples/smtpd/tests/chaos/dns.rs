@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use smtp_fallback_demo::client::Reply;
 use smtp_fallback_demo::sign::{Algorithm, signed};
 use smtp_fallback_demo::zone::{Kind, NameServer, PLAIN_DOMAIN, SIGNED_DOMAIN, Zone};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpSocket, UdpSocket};
 
 use crate::mail::{Attempt, Ledger, Route, is_own_temporary};
 use crate::server::{Folder, RECIPIENT, Server, Setting};
@@ -17,6 +17,30 @@ const BUDGET: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(1);
 /// What a busy machine may add to it.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// An address at which nobody answers, and that nobody else gets: a UDP socket that is connected elsewhere, and a TCP socket that does not
+/// listen, so that the system refuses what comes.
+struct Nobody {
+    address: SocketAddr,
+    _udp: UdpSocket,
+    _tcp: TcpSocket,
+}
+
+impl Nobody {
+    async fn new() -> Nobody {
+        // A port that is free for one protocol need not be for the other: some are tried.
+        for _ in 0..20 {
+            let udp = UdpSocket::bind((Ipv4Addr::new(127, 53, 0, 1), 0)).await.unwrap();
+            let address = udp.local_addr().unwrap();
+            udp.connect((Ipv4Addr::new(127, 53, 0, 2), 9)).await.unwrap();
+            let tcp = TcpSocket::new_v4().unwrap();
+            if tcp.bind(address).is_ok() {
+                return Nobody { address, _udp: udp, _tcp: tcp };
+            }
+        }
+        panic!("no port of 127.53.0.1 is free for both UDP and TCP");
+    }
+}
 
 /// What a name server does to a query.
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +88,15 @@ async fn a27_a_broken_name_server_has_its_budget_and_then_defers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a27_no_name_server_at_all() {
-    // A port that is free, until the name server comes.
-    let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let nobody = Nobody::new().await;
+    let address = nobody.address;
     let elsewhere = NameServer::start(Zone::demo()).await.unwrap();
     let server = Server::start_in(Folder::new(&setting(DEADLINE), address), &[], elsewhere);
     let ledger = Arc::new(Ledger::default());
     budget_and_then(&server, &ledger, 0, "back.example").await;
     let mut zone = Zone::demo();
     zone.add("back.example", Kind::Txt, "v=spf1 ip6:2001:db8::/32 -all").unwrap();
+    drop(nobody);
     let _nameserver = NameServer::start_on(zone, address).await.unwrap();
     recovered(&server, &ledger, 0, "back.example").await;
     ledger.check(&server.delivered());

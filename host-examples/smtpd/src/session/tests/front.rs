@@ -227,9 +227,10 @@ async fn a15_upstream_that_dies_is_a_temporary_error_of_our_own() {
 
 #[tokio::test]
 async fn upstream_that_is_not_there_or_does_not_want_the_client() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let nobody = Address::Tcp(listener.local_addr().expect("bound"));
-    drop(listener);
+    // A port that nobody else gets, and nobody listens on.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let nobody = Address::Tcp(held.local_addr().expect("bound"));
     let mut upstream = Played::start(willing).await;
     upstream.settings.address = nobody;
     let mut client = connected(upstream.setting(), &[]).await;
