@@ -4,6 +4,7 @@
 mod double;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -320,6 +321,8 @@ fn upstream(address: &str, protocol: &str, tell: &str, time: &str) -> String {
     format!("[upstream]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\ntell = \"{tell}\"\n\n[upstream.timeouts]\n{times}")
 }
 
+/// On an address of this test's own, so that nobody else gets the port while upstream is away.
 fn free() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    (Ipv4Addr::new(127, 54, 0, NEXT.fetch_add(1, Ordering::Relaxed)), 0).into()
 }

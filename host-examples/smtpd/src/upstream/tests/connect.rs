@@ -100,9 +100,10 @@ async fn a_silent_upstream_is_given_up() {
 
 #[tokio::test]
 async fn an_address_where_nobody_listens() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let address = Address::Tcp(listener.local_addr().expect("bound"));
-    drop(listener);
+    // A port that nobody else gets, and nobody listens on.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let address = Address::Tcp(held.local_addr().expect("bound"));
     for address in [address, Address::Unix("/nonexistent/socket".into())] {
         let settings = Settings { address, ..settings(Tell::Nothing) };
         assert!(matches!(Upstream::connect(&settings, &client()).await, Err(Error::Unreachable(_))));
