@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_one_thing_to_everybody() {
+        for text in ["a@b.example", "\"a\"@b.example"] {
+            assert!(is_address(text), "{text}");
+        }
+        for text in
+            ["", "a", "a@b@c", "a b@c", "a@b c", "a<b@c", "a@b>", "a,b@c", "a@b,c", "a\t@b", "\"a@b", "a\"b\"@c", "a@\"b\""]
+        {
+            assert!(!is_address(text), "{text}");
+        }
+    }
+
+    #[test]
     fn one_domain_or_none() {
         let domain = |domain: &str| Author::Domain(domain.to_owned());
         for (header, expected) in [
