@@ -11,11 +11,11 @@ use std::sync::Arc;
 use mail_auth::dmarc::{Alignment, DmarcRecord, Policy, Psd};
 use mail_auth::dns::TxtRecordParser;
 use smtp_fallback_policy::contract::{AuthResult, Dkim, Dmarc, Spf};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::author::Author;
 use crate::dns::{Dns, NoAnswer};
+use crate::lookups;
 use crate::names::registered;
 
 /// Above a domain of this many labels or more, the next name that is asked for has one less than this (RFC 9989 §4.10).
@@ -40,23 +40,12 @@ impl Records {
         let Author::Domain(author) = author else { return Records::default() };
         let related = identifiers.iter().filter(|identifier| may_belong_together(identifier, author));
         let names = related.chain([author]).flat_map(|domain| way_up(domain));
-        let mut records: HashMap<String, Found> = names.map(|name| (name.to_owned(), Found::Unknown)).collect();
-        let mut lookups = JoinSet::new();
-        for name in records.keys().cloned() {
+        let records = names.map(|name| (name.to_owned(), Found::Unknown)).collect();
+        let look_up = |name: String| {
             let dns = dns.clone();
-            lookups.spawn(async move {
-                let found = found(&dns, &name).await;
-                (name, found)
-            });
-        }
-        // Ends when all are there, or at the deadline: what is still under way stops with `lookups`.
-        while let Ok(Some(lookup)) = timeout_at(deadline, lookups.join_next()).await {
-            match lookup {
-                Ok((name, found)) => drop(records.insert(name, found)),
-                Err(error) => tracing::error!(%error, "the look-up of a DMARC record stopped"),
-            }
-        }
-        Records(records)
+            async move { found(&dns, &name).await }
+        };
+        Records(lookups::all(records, deadline, look_up).await)
     }
 
     /// The records from `domain` upwards, ending with one that says that the way ends there (RFC 9989 §4.10).

@@ -10,10 +10,10 @@ use std::hash::Hash;
 use mail_auth::dkim::DomainKey;
 use mail_auth::dns::{ToFqdn, TxtRecord, TxtRecordParser};
 use mail_auth::{DnsCache, DnsError, Error, NoCache, ResolverCache};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::dns::Dns;
+use crate::lookups;
 use crate::names::a_labels;
 
 /// The key records of one message, which mail-auth sees as its cache.
@@ -26,23 +26,12 @@ impl Keys {
     }
 
     pub(crate) async fn fetch(dns: &Dns, names: Vec<String>, deadline: Instant) -> Keys {
-        let mut keys: HashMap<Box<str>, TxtRecord> = names.iter().map(|name| (fqdn(name), no_answer())).collect();
-        let mut lookups = JoinSet::new();
-        for name in keys.keys().cloned() {
+        let keys = names.iter().map(|name| (fqdn(name), no_answer())).collect();
+        let look_up = |name: Box<str>| {
             let dns = dns.clone();
-            lookups.spawn(async move {
-                let key = key(&dns, &name).await;
-                (name, key)
-            });
-        }
-        // Ends when all are there, or at the deadline: what is still under way stops with `lookups`.
-        while let Ok(Some(lookup)) = timeout_at(deadline, lookups.join_next()).await {
-            match lookup {
-                Ok((name, key)) => drop(keys.insert(name, key)),
-                Err(error) => tracing::error!(%error, "the look-up of a DKIM key stopped"),
-            }
-        }
-        Keys(keys)
+            async move { key(&dns, &name).await }
+        };
+        Keys(lookups::all(keys, deadline, look_up).await)
     }
 
     /// Whether the key of this name says `t=y` (RFC 6376 §3.6.1, A28).

@@ -28,6 +28,7 @@ mod dns;
 mod evaluation;
 mod iprev;
 mod keys;
+mod lookups;
 mod names;
 mod record;
 mod spf;
