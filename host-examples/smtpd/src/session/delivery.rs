@@ -76,6 +76,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Err(error) => {
                 self.upstream = None;
+                if error.is_outcome_unknown() {
+                    let text = "upstream may have the message all the same: then the client's next try is a duplicate";
+                    tracing::warn!(event = "delivery-in-doubt", client = %self.client, id, "{text}");
+                }
                 self.upstream_failed(&error)
             }
         }
