@@ -99,7 +99,7 @@ impl FromStr for Address {
         let shown = |c| if (' '..='~').contains(&c) { c } else { '?' };
         let error = || AddressError { found: text.chars().take(64).map(shown).collect() };
         let bare = text.strip_prefix('[').map_or(Some(text), |rest| rest.strip_suffix(']')).ok_or_else(error)?;
-        let tagged = bare.get(..5).filter(|tag| tag.eq_ignore_ascii_case("ipv6:")).map(|_| &bare[5..]);
+        let tagged = bare.split_at_checked(5).filter(|(tag, _)| tag.eq_ignore_ascii_case("ipv6:")).map(|(_, rest)| rest);
         let bare = tagged.unwrap_or(bare);
         if tagged.is_none()
             && let Ok(v4) = bare.parse::<Ipv4Addr>()

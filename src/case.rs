@@ -12,8 +12,7 @@ pub(crate) struct Case<'a> {
     pub(crate) key: HashKey,
     pub(crate) connection: &'a Connection,
     pub(crate) envelope: Option<&'a Envelope>,
-    /// Who wrote the mail, for its fingerprint. No rule of this version asks.
-    #[expect(dead_code, reason = "this version keeps no records of mails (A33)")]
+    /// Who wrote the mail, for its fingerprint.
     pub(crate) message: Option<&'a Message>,
     pub(crate) auth_results: Option<&'a AuthResults>,
 }

@@ -1,15 +1,19 @@
 //! The way of a message through the policy: the order in which the rules are asked.
 
 use crate::case::Case;
-use crate::contract::{Check, Decision, Mode, Note, Reason, RecordUpdate, Stage, Verdict};
+use crate::contract::{Check, Decision, Key, Link, Mode, Note, Reason, RecordUpdate, Stage, Verdict};
 use crate::evidence::Evidence;
 use crate::exemption::{self, Exemption};
 use crate::explain::Trail;
 use crate::lacking;
 use crate::network::Network;
-use crate::penalty::{self, AtGreeting, Capability};
-use crate::policy::{self, DecideAt};
-use crate::record::{self, AddressRecord, BudgetRecord, Found, NetworkRecord, Record, address_key, budget_key, network_key};
+use crate::no_fallback::{self, Admission};
+use crate::penalty::{self, AtGreeting, Capability, GreetingPass};
+use crate::policy::{self, DecideAt, NoFallbackAction};
+use crate::record::{
+    self, AddressRecord, BudgetRecord, Codec, Found, NetworkRecord, RefusedFor, SettledBy, address_key, budget_key, network_key,
+};
+use crate::refusal::{self, Mail};
 use crate::reply;
 use crate::requirement::{self, Outcome, Passes};
 use crate::scope;
@@ -21,20 +25,26 @@ const CAPABILITY_NOTED_FOR: u64 = 24 * 3600;
 /// Decides, and leaves the path in `trail`.
 pub(crate) fn decide(case: &Case<'_>, trail: &mut Trail) -> Decision {
     let connection = case.connection;
-    trail.say(|| format!("client {}", connection.client));
+    trail.say(format_args!("client {}", connection.client));
     if let Some(reason) = scope::outside(case.policy, connection) {
-        trail.say(|| format!("nothing to ask of this connection: {}", reason.as_str()));
-        // IPv4 goes on, since its arrivals are of interest at the end; the others need not be asked about again.
-        let verdict = if reason == Reason::Ipv4 { case.passing() } else { Verdict::Accept };
+        trail.say(format_args!("nothing to ask of this connection: {}", reason.as_str()));
         // Whether a network is in the roll-out is no matter where nothing can be refused.
         let enforced = case.policy.mode == Mode::Enforce;
-        return Ruling::new(verdict, reason).into_decision(case, enforced);
+        let mut ruling = Ruling::new(Verdict::Accept, reason);
+        // IPv4 goes on, since its arrivals are of interest at the end; the others need not be asked about again.
+        if reason == Reason::Ipv4 {
+            ruling.verdict = case.passing();
+            if refusal::may_arrive(connection) {
+                (ruling.linked, ruling.records) = refusal::arrived(case, trail);
+            }
+        }
+        return ruling.into_decision(case, enforced);
     }
     let network = case.network();
     let enforced = case.is_enforced(network);
-    let mut ruling = Judge { case, network, observing: !enforced, trail, notes: Vec::new(), records: Vec::new() }.rule();
+    let mut ruling = Judge::new(case, network, !enforced, trail).rule();
     if !case.is_rolled_out(network) {
-        trail.say(|| format!("{network} is not in the roll-out of {} %", case.policy.rollout_percent));
+        trail.say(format_args!("{network} is not in the roll-out of {} %", case.policy.rollout_percent));
         ruling.notes.push(Note::NotRolledOut);
     }
     ruling.into_decision(case, enforced)
@@ -44,13 +54,14 @@ pub(crate) fn decide(case: &Case<'_>, trail: &mut Trail) -> Decision {
 struct Ruling {
     verdict: Verdict,
     reason: Reason,
+    linked: Option<Link>,
     notes: Vec<Note>,
     records: Vec<RecordUpdate>,
 }
 
 impl Ruling {
     fn new(verdict: Verdict, reason: Reason) -> Self {
-        Ruling { verdict, reason, notes: Vec::new(), records: Vec::new() }
+        Ruling { verdict, reason, linked: None, notes: Vec::new(), records: Vec::new() }
     }
 
     fn into_decision(self, case: &Case<'_>, enforced: bool) -> Decision {
@@ -60,7 +71,7 @@ impl Ruling {
             reason: self.reason,
             would,
             authenticated_domains: case.authenticated_domains(),
-            linked: None,
+            linked: self.linked,
             notes: self.notes,
             records: self.records,
         }
@@ -73,50 +84,110 @@ struct Judge<'a, 't> {
     network: Network,
     observing: bool,
     trail: &'t mut Trail,
+    linked: Option<Link>,
     notes: Vec<Note>,
-    records: Vec<RecordUpdate>,
+    /// The network's record as it will be, and as it was found.
+    record: NetworkRecord,
+    found: NetworkRecord,
+    /// The address's record, once its message is judged.
+    address: Option<AddressRecord>,
+    /// The record of the /48, once something is taken from it.
+    budget: Option<BudgetRecord>,
+    /// The mail, once it is refused or seen again.
+    mail: Option<Mail>,
 }
 
-impl Judge<'_, '_> {
+impl<'a, 't> Judge<'a, 't> {
+    fn new(case: &'a Case<'a>, network: Network, observing: bool, trail: &'t mut Trail) -> Self {
+        let (record, found) = Default::default();
+        let mut judge = Judge {
+            case,
+            network,
+            observing,
+            trail,
+            linked: None,
+            notes: Vec::new(),
+            record,
+            found,
+            address: None,
+            budget: None,
+            mail: None,
+        };
+        judge.found = judge.find(network_key(network));
+        judge.record = judge.found;
+        judge
+    }
+
     fn rule(mut self) -> Ruling {
         let (verdict, reason) = match self.case.connection.stage {
             Stage::Greeting | Stage::Ehlo => self.at_greeting(),
-            Stage::Mail | Stage::Rcpt => {
-                self.note_capability();
-                (Verdict::Continue, Reason::Undecided)
-            }
-            Stage::Data if self.case.policy.decide_at == DecideAt::EndOfData => {
-                self.note_capability();
-                (Verdict::Continue, Reason::Undecided)
-            }
+            Stage::Mail | Stage::Rcpt => self.goes_on(),
+            Stage::Data if self.case.policy.decide_at == DecideAt::EndOfData => self.goes_on(),
             Stage::Data | Stage::EndOfData => self.message(),
         };
-        Ruling { verdict, reason, notes: self.notes, records: self.records }
+        let records = self.records();
+        Ruling { verdict, reason, linked: self.linked, notes: self.notes, records }
+    }
+
+    /// What has changed.
+    fn records(&self) -> Vec<RecordUpdate> {
+        let (connection, policy) = (self.case.connection, &self.case.policy.penalty);
+        let (client, now) = (connection.client, connection.now);
+        let mut records = Vec::new();
+        records.extend(self.address.map(|address| address.update(client, policy, now)));
+        if self.record != self.found {
+            records.push(self.record.update(self.network, policy, now));
+        }
+        records.extend(self.budget.map(|budget| budget.update(client, now)));
+        if let Some(mail) = &self.mail {
+            mail.updates(now, &mut records);
+        }
+        records
+    }
+
+    /// Nothing is decided at this stage.
+    fn goes_on(&mut self) -> (Verdict, Reason) {
+        self.note_capability();
+        (Verdict::Continue, Reason::Undecided)
     }
 
     /// A penalty in force refuses before anything is known about the mail (P6, P7, P12).
     fn at_greeting(&mut self) -> (Verdict, Reason) {
         let case = self.case;
         if let Exemption::Exempt(reason) = exemption::of_name(case) {
-            self.trail.say(|| "the client's confirmed name is exempt".into());
+            self.trail.say(format_args!("the client's confirmed name is exempt"));
             return (Verdict::Continue, reason);
         }
-        let record: NetworkRecord = self.find(network_key(self.network));
+        let now = case.connection.now;
+        match no_fallback::at_greeting(&case.policy.no_fallback, &self.record, now) {
+            Admission::Open => {
+                self.trail.say(format_args!("{} is let in", self.network));
+                return (Verdict::Continue, Reason::LetIn);
+            }
+            Admission::UsedUp => self.notes.push(Note::LetInUsedUp),
+            Admission::None => {}
+        }
         let address: AddressRecord = self.find(address_key(case.connection.client));
         let penalty = &case.policy.penalty;
-        match penalty::at_greeting(penalty, case.key, case.connection, &record, address.evidence, self.observing) {
+        match penalty::at_greeting(penalty, case.key, case.connection, &self.record, address.evidence, self.observing) {
             AtGreeting::NoPenalty => {
-                self.trail.say(|| format!("no penalty of {} is in force", self.network));
+                self.trail.say(format_args!("no penalty of {} is in force", self.network));
                 (Verdict::Continue, Reason::Undecided)
             }
             AtGreeting::Passes(pass) => {
-                self.trail
-                    .say(|| format!("{} has a penalty, which this connection passes: {}", self.network, pass.note().as_str()));
+                self.trail.say(format_args!(
+                    "{} has a penalty, which this connection passes: {}",
+                    self.network,
+                    pass.note().as_str()
+                ));
                 self.notes.push(pass.note());
+                if pass == GreetingPass::DueProbe {
+                    self.record.probed_at = Some(now);
+                }
                 (Verdict::Continue, Reason::Undecided)
             }
             AtGreeting::Refuse => {
-                self.trail.say(|| format!("the penalty of {} is in force", self.network));
+                self.trail.say(format_args!("the penalty of {} is in force", self.network));
                 (Verdict::Refuse(reply::penalty(case, self.network)), Reason::Penalty)
             }
         }
@@ -128,71 +199,196 @@ impl Judge<'_, '_> {
         let is_end = case.is_end_of_data();
         let exemption = exemption::of_message(case);
         if let Exemption::Exempt(reason) = exemption {
-            self.trail.say(|| format!("the message is exempt: {}", reason.as_str()));
+            self.trail.say(format_args!("the message is exempt: {}", reason.as_str()));
             self.note_capability();
             return (case.passing(), reason);
         }
         let outcome = requirement::evaluate(case, Passes::Trusted);
-        self.trail.say(|| format!("the requirement ({}) is {}", lacking::names(&case.policy.require), outcome.as_str()));
+        if self.trail.is_on() {
+            let names = lacking::names(&case.policy.require);
+            self.trail.say(format_args!("the requirement ({names}) is {}", outcome.as_str()));
+        }
         match outcome {
             Outcome::Met => {
                 if is_end {
                     self.judged(Some(true));
+                    self.seen(SettledBy::Ipv6);
                 }
                 (case.passing(), if is_end { Reason::Authenticated } else { Reason::Undecided })
             }
-            Outcome::Unmet if exemption == Exemption::None => self.refused(),
-            Outcome::Unmet | Outcome::Unknown if !is_end => {
-                self.note_capability();
-                (Verdict::Continue, Reason::Undecided)
-            }
+            Outcome::Unmet if exemption == Exemption::None => self.unmet(),
+            Outcome::Unmet | Outcome::Unknown if !is_end => self.goes_on(),
             Outcome::Unmet | Outcome::Unknown => self.not_known(),
         }
     }
 
-    fn refused(&mut self) -> (Verdict, Reason) {
+    /// The requirement cannot be met.
+    fn unmet(&mut self) -> (Verdict, Reason) {
         let case = self.case;
         // Distrust decided also where the rest is not known: that is no failure of authentication.
         let is_distrusted = requirement::evaluate(case, Passes::All) != Outcome::Unmet;
-        // In observe mode the mail goes on to the end of data, and is judged there.
-        let goes_on = self.observing && !case.is_end_of_data();
         if case.is_end_of_data() && case.has_no_evidence() && policy::checks(case.policy) != [Check::Tls] {
-            self.trail.say(|| "the host gave no results".into());
+            self.trail.say(format_args!("the host gave no results"));
             return (Verdict::Accept, Reason::NoEvidence);
         }
         if is_distrusted {
-            // Neither a pass nor a failure of authentication (A6, A30).
-            self.trail.say(|| "it is met by distrusted domains only".into());
-            if !goes_on {
+            self.trail.say(format_args!("it is met by distrusted domains only"));
+            let refusal = (Verdict::Refuse(reply::distrusted(case, self.network)), Reason::Distrusted);
+            if self.is_judged_here() {
+                // Neither a pass nor a failure of authentication (A6, A30).
                 self.judged(None);
+                self.keep_refusal(RefusedFor::Distrusted);
             }
-            return (Verdict::Refuse(reply::distrusted(case, self.network)), Reason::Distrusted);
+            return refusal;
         }
-        if !goes_on {
-            // Bounces are often unsigned, and say nothing about the mail of their network (A6).
-            self.judged(if case.is_null_sender() { None } else { Some(false) });
+        if !case.is_end_of_data() && !self.is_answered_at_data() {
+            return self.goes_on();
         }
-        (Verdict::Refuse(reply::unauthenticated(case, self.network)), Reason::Unauthenticated)
+        let refusal = (Verdict::Refuse(reply::unauthenticated(case, self.network)), Reason::Unauthenticated);
+        if !self.is_judged_here() {
+            return refusal;
+        }
+        // Bounces are often unsigned, and say nothing about the mail of their network; a mail that was refused is no new evidence (A6).
+        let is_evidence = !case.is_null_sender() && !Mail::of(case).was_refused();
+        self.judged(is_evidence.then_some(false));
+        if self.is_let_in() {
+            self.seen(SettledBy::LetIn);
+            return (Verdict::Accept, Reason::LetIn);
+        }
+        if self.keep_refusal(RefusedFor::Unauthenticated)
+            && let Some(other) = self.never_falls_back()
+        {
+            return other;
+        }
+        refusal
+    }
+
+    /// In observe mode the mail goes on to the end of data, and is judged there.
+    fn is_judged_here(&self) -> bool {
+        !self.observing || self.case.is_end_of_data()
+    }
+
+    /// At DATA, mail that may be let in, or has to be recognised by its Message-ID, is heard to its end (A34).
+    fn is_answered_at_data(&mut self) -> bool {
+        let case = self.case;
+        let budget = self.find(budget_key(case.connection.client));
+        let admission = no_fallback::admission(&case.policy.no_fallback, &self.record, &budget, case.connection.now);
+        if admission == Admission::Open || !self.observing && Mail::of(case).is_perhaps_waiting() {
+            self.trail
+                .say(format_args!("it is heard to its end: its network is let in, or mail of its sender was refused before"));
+            return false;
+        }
+        true
+    }
+
+    /// Takes the mail from what its network may send while it is let in (A34).
+    fn is_let_in(&mut self) -> bool {
+        let case = self.case;
+        let (policy, now) = (&case.policy.no_fallback, case.connection.now);
+        let mut budget: BudgetRecord = self.find(budget_key(case.connection.client));
+        let before = budget;
+        match no_fallback::admission(policy, &self.record, &budget, now) {
+            Admission::None => return false,
+            Admission::UsedUp => {
+                self.trail.say(format_args!("{} is let in, but has used up what it may send", self.network));
+                self.notes.push(Note::LetInUsedUp);
+                return false;
+            }
+            Admission::Open => self.trail.say(format_args!("{} is let in", self.network)),
+        }
+        no_fallback::take(policy, &mut self.record, &mut budget, now);
+        self.budget = (budget != before).then_some(budget);
+        true
+    }
+
+    /// Keeps the refusal under the mail's fingerprints (A33), unless it is only observed (A38). Whether this mail shows that its client does
+    /// not fall back (A34).
+    fn keep_refusal(&mut self, refused_for: RefusedFor) -> bool {
+        if self.observing {
+            return false;
+        }
+        let case = self.case;
+        let mut mail = self.known_mail();
+        self.linked = mail.link(case.connection.now);
+        let exact = mail.refuse(case, refused_for, self.network, &mut self.record);
+        let is_reached = exact.is_some_and(|exact| no_fallback::is_reached(&case.policy.no_fallback, exact));
+        self.mail = Some(mail);
+        is_reached
+    }
+
+    /// What the policy says about a client that does not fall back; nothing where the refusal stands.
+    fn never_falls_back(&mut self) -> Option<(Verdict, Reason)> {
+        let case = self.case;
+        self.trail.say(format_args!("this mail was refused so often that its client does not fall back"));
+        match case.policy.no_fallback.action {
+            NoFallbackAction::Alert => self.notes.push(Note::NeverFallsBack),
+            NoFallbackAction::Reject if !case.connection.ipv4_arrivals_visible => {
+                self.notes.push(Note::Ipv4ArrivalsNotVisible);
+            }
+            NoFallbackAction::Reject => {
+                self.settle(SettledBy::Rejected);
+                return Some((Verdict::Refuse(reply::never_falls_back(case, self.network)), Reason::NeverFallsBack));
+            }
+            NoFallbackAction::LetIn => {
+                let now = case.connection.now;
+                // One that was let in and has used that up is not let in anew.
+                if self.record.let_in.is_some_and(|let_in| let_in.in_force(now)) {
+                    return None;
+                }
+                let before = self.record.let_in;
+                no_fallback::begin(&case.policy.no_fallback, &mut self.record, now);
+                if !self.is_let_in() {
+                    self.record.let_in = before;
+                    return None;
+                }
+                self.notes.push(Note::LetInBegins);
+                self.settle(SettledBy::LetIn);
+                return Some((Verdict::Accept, Reason::LetIn));
+            }
+        }
+        None
+    }
+
+    /// The mail passes: if it was refused before, it waits no longer.
+    fn seen(&mut self, by: SettledBy) {
+        let mail = self.known_mail();
+        self.linked = mail.link(self.case.connection.now);
+        if self.linked.is_some() {
+            self.mail = Some(mail);
+            self.settle(by);
+        }
+    }
+
+    fn settle(&mut self, by: SettledBy) {
+        if let Some(mail) = &mut self.mail {
+            mail.settle(by, self.case.connection.now, &mut self.record);
+        }
+    }
+
+    fn known_mail(&mut self) -> Mail {
+        let mail = Mail::of(self.case);
+        if mail.is_malformed {
+            self.note_malformed();
+        }
+        mail
     }
 
     /// A result that decides is missing or temporary (A27).
     fn not_known(&mut self) -> (Verdict, Reason) {
         let case = self.case;
         if case.has_no_evidence() {
-            self.trail.say(|| "the host gave no results".into());
+            self.trail.say(format_args!("the host gave no results"));
             return (Verdict::Accept, Reason::NoEvidence);
         }
         let connection = case.connection;
-        let mut network: NetworkRecord = self.find(network_key(self.network));
         let mut budget: BudgetRecord = self.find(budget_key(connection.client));
-        if !temporary::take(&case.policy.temporary_errors, &mut network, &mut budget, connection.now) {
-            self.trail.say(|| "the budget for temporary errors is used up".into());
+        if !temporary::take(&case.policy.temporary_errors, &mut self.record, &mut budget, connection.now) {
+            self.trail.say(format_args!("the budget for temporary errors is used up"));
             return (Verdict::Refuse(reply::temporary_error(case, self.network)), Reason::TemporaryErrorBudget);
         }
-        self.trail.say(|| "a message from the budget for temporary errors".into());
-        note_capable(&mut network, case);
-        self.records.push(network.update(self.network, &case.policy.penalty, connection.now));
-        self.records.push(budget.update(connection.client, connection.now));
+        self.trail.say(format_args!("a message from the budget for temporary errors"));
+        self.budget = Some(budget);
+        note_capable(&mut self.record, case);
         (Verdict::Accept, Reason::TemporaryError)
     }
 
@@ -200,57 +396,66 @@ impl Judge<'_, '_> {
     fn judged(&mut self, passed: Option<bool>) {
         let case = self.case;
         let (connection, policy) = (case.connection, &case.policy.penalty);
-        let mut record: NetworkRecord = self.find(network_key(self.network));
-        let before = record;
-        penalty::correct_capability(&mut record, connection.now);
+        let now = connection.now;
+        penalty::correct_capability(&mut self.record, now);
+        if !self.observing && no_fallback::note_not_believed(&mut self.record, connection.ipv4_arrivals_visible, now) {
+            self.trail.say(format_args!("{} issues the verb, but does not fall back", self.network));
+            self.notes.push(Note::VerbNotBelieved);
+        }
+        let believed = !no_fallback::is_not_believed(&self.record, connection.ipv4_arrivals_visible, now);
         if connection.acknowledged {
-            record.capable_at = Some(connection.now);
+            if believed {
+                self.record.capable_at = Some(now);
+            }
         } else if connection.keyword_shown {
-            record.incapable_at = Some(connection.now);
+            self.record.incapable_at = Some(now);
         }
         if let Some(passed) = passed {
             let mut address: AddressRecord = self.find(address_key(connection.client));
             let evidence: &mut Evidence = &mut address.evidence;
-            *evidence = evidence.decayed(connection.now, policy.half_life).with(passed);
-            self.records.push(address.update(connection.client, policy, connection.now));
-            let note = penalty::judged(policy, case.key, connection, &mut record, passed, self.observing);
-            self.trail.say(|| {
-                let (passed, failed) = (record.evidence.passed >> 10, record.evidence.failed >> 10);
-                let effect = note.as_ref().map_or("no change of penalty", Note::as_str);
-                format!("{} now has about {passed} passes and {failed} failures: {effect}", self.network)
-            });
+            *evidence = evidence.decayed(now, policy.half_life).with(passed);
+            self.address = Some(address);
+            let note = penalty::judged(policy, case.key, connection, &mut self.record, passed, self.observing);
+            let evidence = self.record.evidence;
+            let (passed, failed) = (evidence.passed >> 10, evidence.failed >> 10);
+            let effect = note.as_ref().map_or("no change of penalty", Note::as_str);
+            self.trail.say(format_args!("{} now has about {passed} passes and {failed} failures: {effect}", self.network));
             self.notes.extend(note);
-        }
-        if record != before {
-            self.records.push(record.update(self.network, policy, connection.now));
         }
     }
 
     /// Before a message is judged, an acknowledgement is all that a session shows (A5).
     fn note_capability(&mut self) {
-        let case = self.case;
-        if !case.connection.acknowledged {
+        if !self.case.connection.acknowledged {
             return;
         }
-        let mut record: NetworkRecord = self.find(network_key(self.network));
-        if note_capable(&mut record, case) {
-            self.trail.say(|| format!("{} is capable of the extension", self.network));
-            self.records.push(record.update(self.network, &case.policy.penalty, case.connection.now));
+        if note_capable(&mut self.record, self.case) {
+            self.trail.say(format_args!("{} is capable of the extension", self.network));
+        } else {
+            self.record = self.found;
         }
     }
 
     /// The record, or a new one where there is none that can be read.
-    fn find<R: Record>(&mut self, key: crate::contract::Key) -> R {
+    fn find<R: Codec + Default>(&mut self, key: Key) -> R {
         match record::find(&self.case.connection.records, key) {
             Found::Record(record) => record,
             Found::Absent => R::default(),
             Found::Malformed => {
-                self.trail.say(|| format!("a record of {}/{} cannot be read", key.address, key.prefix_length));
-                if !self.notes.contains(&Note::MalformedRecord) {
-                    self.notes.push(Note::MalformedRecord);
-                }
+                self.note_unreadable(key);
                 R::default()
             }
+        }
+    }
+
+    fn note_unreadable(&mut self, key: Key) {
+        self.trail.say(format_args!("a record of {}/{} cannot be read", key.address, key.prefix_length));
+        self.note_malformed();
+    }
+
+    fn note_malformed(&mut self) {
+        if !self.notes.contains(&Note::MalformedRecord) {
+            self.notes.push(Note::MalformedRecord);
         }
     }
 }
@@ -261,7 +466,8 @@ fn note_capable(record: &mut NetworkRecord, case: &Case<'_>) -> bool {
     penalty::correct_capability(record, now);
     let noted = penalty::capability(record, now) == Capability::Capable
         && record.capable_at.is_some_and(|time| now.saturating_sub(time) < CAPABILITY_NOTED_FOR);
-    if !case.connection.acknowledged || noted {
+    let believed = !no_fallback::is_not_believed(record, case.connection.ipv4_arrivals_visible, now);
+    if !case.connection.acknowledged || !believed || noted {
         return false;
     }
     record.capable_at = Some(now);

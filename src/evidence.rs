@@ -5,15 +5,17 @@
 use crate::policy::Confidence;
 
 /// One message, in the unit of the counts.
-pub(crate) const MESSAGE: u32 = 1024;
+pub const MESSAGE: u32 = 1024;
 
 /// Decayed counts, in 1/1024 message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Evidence {
-    pub(crate) passed: u32,
-    pub(crate) failed: u32,
+pub struct Evidence {
+    /// Messages that passed, in units of 1/[`MESSAGE`].
+    pub passed: u32,
+    /// Messages that failed, likewise.
+    pub failed: u32,
     /// Up to when they are decayed; seconds since 1970.
-    pub(crate) at: u64,
+    pub at: u64,
 }
 
 impl Evidence {

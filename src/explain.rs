@@ -1,6 +1,6 @@
 //! The decision in words, with the path that led to it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use crate::contract::{Decision, Verdict};
 
@@ -17,10 +17,16 @@ impl Trail {
         Trail(Some(Vec::new()))
     }
 
-    /// Adds what `line` says.
-    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
+    /// Whether somebody listens: asked only where the words themselves take work.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Adds a line. The words are put together only where somebody listens, and in this one place, for the size of the component.
+    #[inline(never)]
+    pub(crate) fn say(&mut self, line: fmt::Arguments<'_>) {
         if let Some(lines) = &mut self.0 {
-            lines.push(line());
+            lines.push(line.to_string());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Keyed hashes: the roll-out (A35), probes and jitter (A7).
+//! Keyed hashes: the roll-out (A35), probes and jitter (A7), fingerprints of mails (A33).
 
 use std::hash::Hasher as _;
 
@@ -9,7 +9,10 @@ use crate::network::Network;
 
 /// The key of this instance's hashes, made from the host's secret.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HashKey([u8; 16]);
+pub(crate) struct HashKey {
+    key: [u8; 16],
+    is_secret: bool,
+}
 
 /// What a hash is for: no two purposes share their hashes, so that a connection's probe says nothing about its jitter.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +20,7 @@ enum Purpose {
     Rollout = 1,
     Probe = 2,
     Jitter = 3,
+    Fingerprint = 4,
 }
 
 impl HashKey {
@@ -24,7 +28,23 @@ impl HashKey {
     pub(crate) fn new(secret: &[u8]) -> Self {
         let mut hasher = SipHasher24x128::new_with_key(b"smtp-fallback/1 ");
         hasher.write(secret);
-        HashKey(hasher.finish128().as_bytes())
+        HashKey { key: hasher.finish128().as_bytes(), is_secret: !secret.is_empty() }
+    }
+
+    /// Whether there was a secret at all: whoever knows the key can make mails whose fingerprints meet.
+    pub(crate) fn is_secret(self) -> bool {
+        self.is_secret
+    }
+
+    /// 128 bits over texts, each with its length, so that none can reach into the next. `kind` keeps fingerprints of different kinds apart.
+    pub(crate) fn fingerprint(self, kind: u8, texts: &[&str]) -> u128 {
+        let mut hasher = SipHasher24x128::new_with_key(&self.key);
+        hasher.write(&[Purpose::Fingerprint as u8, kind]);
+        for text in texts {
+            hasher.write(&(text.len() as u32).to_be_bytes());
+            hasher.write(text.as_bytes());
+        }
+        u128::from_be_bytes(hasher.finish128().as_bytes())
     }
 
     /// Where in the roll-out this network stands: it is included where `rollout_percent` is greater. 0 to 99, the same at every
@@ -47,7 +67,7 @@ impl HashKey {
     }
 
     fn hash(self, purpose: Purpose, data: &[u8]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
+        let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(&[purpose as u8]);
         hasher.write(data);
         hasher.finish()
@@ -64,6 +84,16 @@ mod tests {
         assert_ne!(place(b"0123456789abcdef0"), place(b"0123456789abcdef1"));
         assert_ne!(place(b""), place(b"\0"));
         assert_eq!(place(b"same"), place(b"same"));
+    }
+
+    #[test]
+    fn fingerprints_are_of_whole_texts() {
+        let key = HashKey::new(b"secret");
+        assert_eq!(key.fingerprint(1, &["ab", "c"]), key.fingerprint(1, &["ab", "c"]));
+        assert_ne!(key.fingerprint(1, &["ab", "c"]), key.fingerprint(1, &["a", "bc"]));
+        assert_ne!(key.fingerprint(1, &["ab", "c"]), key.fingerprint(2, &["ab", "c"]));
+        assert_ne!(key.fingerprint(1, &["ab", "c"]), HashKey::new(b"other").fingerprint(1, &["ab", "c"]));
+        assert!(key.is_secret() && !HashKey::new(b"").is_secret());
     }
 
     #[test]

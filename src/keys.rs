@@ -1,26 +1,58 @@
 //! Which records a decision wants.
 
-use crate::contract::{Connection, Key, Stage};
-use crate::policy::{DecideAt, Policy};
-use crate::record::{address_key, budget_key, network_key};
-use crate::scope;
+use crate::case::Case;
+use crate::contract::{Key, Reason, Stage};
+use crate::fingerprint::Fingerprints;
+use crate::policy::DecideAt;
+use crate::record::{self, Found, MailRecord, address_key, budget_key, network_key};
+use crate::{refusal, scope};
 
 /// The keys whose records `decide` reads at this stage: none where the connection is out of scope.
-pub(crate) fn keys(policy: &Policy, connection: &Connection) -> Vec<Key> {
-    if scope::outside(policy, connection).is_some() {
-        return Vec::new();
+pub(crate) fn keys(case: &Case<'_>) -> Vec<Key> {
+    let connection = case.connection;
+    match scope::outside(case.policy, connection) {
+        None => {}
+        Some(Reason::Ipv4) if refusal::may_arrive(connection) => return of_arrival(case),
+        Some(_) => return Vec::new(),
     }
     let client = connection.client;
-    let network = network_key(policy.network.network_of(client));
+    let network = network_key(case.network());
     match connection.stage {
-        Stage::Greeting | Stage::Ehlo if policy.penalty.at_greeting => vec![network, address_key(client)],
+        Stage::Greeting | Stage::Ehlo if case.policy.penalty.at_greeting => vec![network, address_key(client)],
         Stage::Greeting | Stage::Ehlo => Vec::new(),
         // To note that the network is capable of the extension (A5).
         Stage::Mail | Stage::Rcpt if connection.acknowledged => vec![network],
         Stage::Mail | Stage::Rcpt => Vec::new(),
-        Stage::Data if policy.decide_at == DecideAt::Earliest => vec![network, address_key(client)],
+        Stage::Data if case.policy.decide_at == DecideAt::Earliest => of_message(case),
         Stage::Data if connection.acknowledged => vec![network],
         Stage::Data => Vec::new(),
-        Stage::EndOfData => vec![network, address_key(client), budget_key(client)],
+        Stage::EndOfData => of_message(case),
     }
+}
+
+/// Where a message is judged.
+fn of_message(case: &Case<'_>) -> Vec<Key> {
+    let client = case.connection.client;
+    let mut keys = Vec::with_capacity(5);
+    keys.extend([network_key(case.network()), address_key(client), budget_key(client)]);
+    keys.extend(fingerprints(case).keys());
+    keys
+}
+
+/// Over IPv4: whether the mail was refused, and once that is known the network that it was refused from.
+fn of_arrival(case: &Case<'_>) -> Vec<Key> {
+    let mut keys: Vec<Key> = fingerprints(case).keys().collect();
+    for at in 0..keys.len() {
+        if let Found::Record(mail) = record::find::<MailRecord>(&case.connection.records, keys[at]) {
+            let network = network_key(mail.network);
+            if !keys.contains(&network) {
+                keys.push(network);
+            }
+        }
+    }
+    keys
+}
+
+fn fingerprints(case: &Case<'_>) -> Fingerprints {
+    Fingerprints::of(case.key, case.connection, case.envelope, case.message)
 }

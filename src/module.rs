@@ -30,14 +30,14 @@ impl Module {
     }
 
     /// Reads the policy, checks it and makes it this instance's own. On failure the policy before stays in force, and all errors
-    /// of the text come back at once. The secret keys the hashes (A35); an empty one is allowed, with a warning.
+    /// of the text come back at once. The secret keys the hashes (A33, A35); an empty one is allowed, with a warning.
     // Like all that is not called for each message, it is kept out of its callers: in the component, size counts there.
     #[inline(never)]
     pub fn configure(&mut self, policy_json: &str, secret: &[u8]) -> Result<Summary, Vec<PolicyError>> {
         let (policy, mut warnings) = policy::parse(policy_json)?;
         if secret.is_empty() {
-            let message = "the host gave no secret: whoever knows this module can tell which networks the roll-out includes and \
-                           which connections are probes";
+            let message = "the host gave no secret: refused mail is not recognised when it comes again or over IPv4, so clients that never \
+                           fall back are not let in, and whoever knows this module can tell which connections are probes";
             warnings.push(PolicyWarning { pointer: String::new(), message: message.into() });
         }
         let summary = Summary { mode: policy.mode, checks: policy::checks(&policy), warnings };
@@ -47,9 +47,8 @@ impl Module {
 
     /// The keys whose records [`Module::decide`] will want. None without a policy.
     pub fn keys(&self, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Vec<Key> {
-        // Records of refusals (A33) are named by the mail; this version keeps none.
-        let _ = (envelope, message);
-        self.configured.as_ref().map_or_else(Vec::new, |configured| keys::keys(&configured.policy, connection))
+        let Some(Configured { policy, key }) = &self.configured else { return Vec::new() };
+        keys::keys(&Case { policy, key: *key, connection, envelope, message, auth_results: None })
     }
 
     /// Decides. Never fails: without a policy the verdict is `Continue`, at the end of data `Accept`, with reason `NoPolicy`.
@@ -90,7 +89,7 @@ impl Module {
                 decide::decide(&Case { policy, key: *key, connection, envelope, message, auth_results }, trail)
             }
             None => {
-                trail.say(|| "no policy is configured".into());
+                trail.say(format_args!("no policy is configured"));
                 Decision::without_policy(connection.stage)
             }
         }

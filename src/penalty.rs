@@ -3,11 +3,15 @@
 use crate::contract::{Connection, Note};
 use crate::evidence::Evidence;
 use crate::hash::HashKey;
+use crate::no_fallback;
 use crate::policy::Penalty;
 use crate::record::{NetworkRecord, PenaltyRecord};
 
 /// Capability is remembered for 30 days (A5).
 const CAPABILITY_LASTS: u64 = 30 * 24 * 3600;
+
+/// While a refused mail waits, one connection in this time passes, in seconds (A7).
+const DUE_PROBE: u64 = 5 * 60;
 
 /// One doubling is forgotten in this time without a failure (A7).
 const DOUBLING_FORGOTTEN_IN: u64 = 6 * 3600;
@@ -52,8 +56,10 @@ pub(crate) enum GreetingPass {
     GoodStanding,
     /// The network is, or may be, capable of the extension, which this listener offers (P6 b).
     Capable,
-    /// A probe (A7).
+    /// One of the connections that pass by chance, to see whether things are better (A7).
     Probe,
+    /// The connection that passes in five minutes, so that a refused mail that waits can be seen again (A7).
+    DueProbe,
 }
 
 impl GreetingPass {
@@ -61,7 +67,7 @@ impl GreetingPass {
         match self {
             GreetingPass::GoodStanding => Note::GoodStanding,
             GreetingPass::Capable => Note::Capable,
-            GreetingPass::Probe => Note::Probe,
+            GreetingPass::Probe | GreetingPass::DueProbe => Note::Probe,
         }
     }
 }
@@ -82,11 +88,17 @@ pub(crate) fn at_greeting(
     if address.decayed(now, policy.half_life).good_standing() {
         return AtGreeting::Passes(GreetingPass::GoodStanding);
     }
-    if connection.listener_offers && capability(record, now) != Capability::Incapable {
+    let believed = !no_fallback::is_not_believed(record, connection.ipv4_arrivals_visible, now);
+    if connection.listener_offers && believed && capability(record, now) != Capability::Incapable {
         return AtGreeting::Passes(GreetingPass::Capable);
     }
     if key.is_probe(connection.nonce, policy.probe_one_in) {
         return AtGreeting::Passes(GreetingPass::Probe);
+    }
+    // A time in the future is of another clock, and would stop probes until then.
+    let due = record.probed_at.is_none_or(|time| time > now || now - time >= DUE_PROBE);
+    if due && record.has_waiting(now) {
+        return AtGreeting::Passes(GreetingPass::DueProbe);
     }
     AtGreeting::Refuse
 }
@@ -145,6 +157,8 @@ pub(crate) fn judged(
         last_failure: now,
         simulated: observing,
     });
+    // The mail that led to it was just told to come over IPv4: the first connection that passes for its sake may be in five minutes.
+    record.probed_at = Some(now);
     Some(note)
 }
 

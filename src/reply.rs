@@ -14,7 +14,7 @@ const PERMERROR: &str =
 pub(crate) fn unauthenticated(case: &Case<'_>, network: Network) -> Reply {
     let failed = lacking::failed(case);
     let policy = case.policy;
-    let mut lines = fill(case, &policy.texts.unauthenticated, &failed.join(", "), network);
+    let mut lines = fill(case, &policy.texts.unauthenticated, &lacking::listed(&failed), network);
     if failed.iter().any(|word| word == "SPF=permerror") {
         lines.insert(1, PERMERROR.into());
     }
@@ -41,6 +41,12 @@ pub(crate) fn temporary_error(case: &Case<'_>, network: Network) -> Reply {
     let failed = lacking::unknown(case);
     let lines = fill(case, &case.policy.texts.temporary_error, &failed, network);
     Reply { code: 451, enhanced_code: "4.4.3".into(), lines, close: false }
+}
+
+/// The client does not fall back, and the operator chose to say so for good (A34, P17): RFC 7372 §3.3 has the code.
+pub(crate) fn never_falls_back(case: &Case<'_>, network: Network) -> Reply {
+    let lines = fill(case, &case.policy.texts.never_falls_back, &lacking::listed(&lacking::failed(case)), network);
+    Reply { code: 550, enhanced_code: "5.7.26".into(), lines, close: false }
 }
 
 /// 456 for whoever issued the verb, and for nobody else (P2, P8); the session goes on (P19). Else 421 and close (P4), or what the

@@ -1,15 +1,12 @@
-//! Temporary errors: how many messages pass on them (A27).
+//! Temporary errors: how many messages pass on them, within 24 h of the first (A27).
 
 use crate::policy::TemporaryErrors;
 use crate::record::{BudgetRecord, NetworkRecord, Window};
 
-/// The budgets are for 24 h from the first message.
-const WINDOW: u64 = 24 * 3600;
-
 /// Takes one message from both budgets, that of the network and that of its /48; `false`, and nothing taken, when one is used up.
 pub(crate) fn take(policy: &TemporaryErrors, network: &mut NetworkRecord, budget: &mut BudgetRecord, now: u64) -> bool {
     let (Some(in_network), Some(in_budget)) =
-        (taken(network.temporary, policy.per_network, now), taken(budget.temporary, policy.per_48, now))
+        (Window::one_more(network.temporary, policy.per_network, now), Window::one_more(budget.temporary, policy.per_48, now))
     else {
         return false;
     };
@@ -18,21 +15,11 @@ pub(crate) fn take(policy: &TemporaryErrors, network: &mut NetworkRecord, budget
     true
 }
 
-/// When the window means nothing any more.
-pub(crate) fn ends_at(window: Window, now: u64) -> u64 {
-    window.since.min(now).saturating_add(WINDOW)
-}
-
-fn taken(window: Option<Window>, most: u32, now: u64) -> Option<Window> {
-    // A window that starts in the future was written under a wrong clock: it starts now.
-    let open = window.filter(|window| window.since <= now && now - window.since < WINDOW);
-    let Window { since, count } = open.unwrap_or(Window { since: now, count: 0 });
-    (count < most).then(|| Window { since, count: count + 1 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WINDOW: u64 = 24 * 3600;
 
     const POLICY: TemporaryErrors = TemporaryErrors { per_network: 10, per_48: 20 };
 
@@ -63,7 +50,7 @@ mod tests {
     fn the_largest_count_is_used_up() {
         let mut network = NetworkRecord { temporary: Some(Window { since: 1000, count: u32::MAX }), ..NetworkRecord::default() };
         assert!(!take(&POLICY, &mut network, &mut BudgetRecord::default(), 1000));
-        assert_eq!(ends_at(Window { since: u64::MAX, count: 1 }, u64::MAX), u64::MAX);
+        assert_eq!(Window::ends_at(network.temporary, u64::MAX), 1000 + WINDOW);
     }
 
     #[test]

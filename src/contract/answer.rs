@@ -134,6 +134,14 @@ pub enum Note {
     MalformedRecord,
     /// Clients that never fall back would be rejected, but arrivals over IPv4 cannot be seen (A34).
     Ipv4ArrivalsNotVisible,
+    /// The client of this mail does not fall back, and the policy only says so (A34).
+    NeverFallsBack,
+    /// From now on the network is let in for a time (A34).
+    LetInBegins,
+    /// The network is let in, but has used up its unauthenticated mail (A34).
+    LetInUsedUp,
+    /// The network's verb does not spare it a refusal at the greeting (A37).
+    VerbNotBelieved,
     /// One that this version does not know.
     Other(String),
 }
@@ -151,6 +159,10 @@ impl Note {
             Note::NotRolledOut => "not-rolled-out",
             Note::MalformedRecord => "malformed-record",
             Note::Ipv4ArrivalsNotVisible => "ipv4-arrivals-not-visible",
+            Note::NeverFallsBack => "never-falls-back",
+            Note::LetInBegins => "let-in-begins",
+            Note::LetInUsedUp => "let-in-used-up",
+            Note::VerbNotBelieved => "verb-not-believed",
             Note::Other(word) => word,
         }
     }

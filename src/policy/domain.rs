@@ -37,7 +37,7 @@ impl DomainList {
         let listed = |entry: &str| self.entries.binary_search_by(|listed| listed.as_str().cmp(entry)).is_ok();
         // An entry never starts with two dots nor is it one dot, so odd names ("", ".", "..a") match nothing.
         listed(&name) && !name.starts_with('.')
-            || name.match_indices('.').filter(|&(at, _)| at > 0).any(|(at, _)| listed(&name[at..]))
+            || name.match_indices('.').filter(|&(at, _)| at > 0).any(|(at, _)| name.get(at..).is_some_and(listed))
     }
 
     /// Whether nothing is listed.

@@ -1,6 +1,6 @@
 //! The entries of lists: domains, networks, recipients and lines.
 
-use super::order::sorted;
+use super::order::sort;
 use super::read::{Reader, Value};
 use super::text::{MAX_TEXT, TemplateError};
 use super::{DomainList, RecipientList, Template};
@@ -116,7 +116,7 @@ pub(super) fn overrides<'a>(reader: &mut Reader<'a>, value: Value<'a>) -> Vec<(N
         seen.push((network, length as u8, within));
     }
     // Stable: of two alike, the later one stays later.
-    let seen = sorted(seen, |(one, ..), (other, ..)| other.length().cmp(&one.length()).then_with(|| one.cmp(other)));
+    sort(&mut seen, |(one, ..), (other, ..)| other.length().cmp(&one.length()).then_with(|| one.cmp(other)));
     for pair in seen.windows(2) {
         if pair[0].0 == pair[1].0 {
             reader.error(pair[1].2, "each network once", "this network has an override already: remove one of the two");

@@ -36,7 +36,7 @@ pub(super) fn document(text: &str) -> Result<&str, Flaw> {
     scanner.space();
     let start = scanner.at;
     scanner.value(0)?;
-    let whole = &text[start..scanner.at];
+    let whole = text.get(start..scanner.at).unwrap_or_default();
     scanner.space();
     if scanner.at < text.len() {
         return Err(scanner.unexpected("the end of the text"));
@@ -95,8 +95,9 @@ pub(super) fn string(value: &str) -> Cow<'_, str> {
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let bytes = &rest.as_bytes()[at..];
+        let (before, escape) = rest.split_at_checked(at).unwrap_or_default();
+        text.push_str(before);
+        let bytes = escape.as_bytes();
         let (c, length) = match (bytes.get(1), unit(bytes), unit(bytes.get(6..).unwrap_or_default())) {
             (_, Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => {
                 (char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)), 12)
@@ -110,7 +111,7 @@ pub(super) fn string(value: &str) -> Cow<'_, str> {
             (byte, ..) => (byte.map(|&byte| char::from(byte)), 2),
         };
         text.extend(c);
-        rest = rest.get(at + length..).unwrap_or_default();
+        rest = escape.get(length..).unwrap_or_default();
     }
     text.push_str(rest);
     Cow::Owned(text)
@@ -127,13 +128,13 @@ fn split<'a>(outer: &'a str, part: &mut dyn FnMut(&'a str)) {
     let bytes = outer.as_bytes();
     let mut at = 1;
     // The last octet is the closing bracket.
-    while at + 1 < bytes.len() {
-        if matches!(bytes[at], b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
+    while let Some(&byte) = bytes.get(at).filter(|_| at + 1 < bytes.len()) {
+        if matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
             at += 1;
             continue;
         }
         let end = end_of_value(bytes, at);
-        part(&outer[at..end]);
+        part(outer.get(at..end).unwrap_or_default());
         at = end;
     }
 }
@@ -253,7 +254,7 @@ impl Scanner<'_> {
     }
 
     fn escape(&mut self) -> Result<(), Flaw> {
-        let bytes = &self.text.as_bytes()[self.at..];
+        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
         self.at += match (bytes.get(1), unit(bytes)) {
             (Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't'), _) => 2,
             (_, Some(0xd800..=0xdbff)) if matches!(bytes.get(6..).and_then(unit), Some(0xdc00..=0xdfff)) => 12,
@@ -301,7 +302,7 @@ impl Scanner<'_> {
     }
 
     fn word(&mut self, word: &'static str) -> Result<(), Flaw> {
-        if !self.text[self.at..].starts_with(word) {
+        if self.text.get(self.at..).is_none_or(|rest| !rest.starts_with(word)) {
             return Err(self.unexpected("true, false or null"));
         }
         self.at += word.len();

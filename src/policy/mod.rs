@@ -53,6 +53,8 @@ pub struct Policy {
     pub distrust: DomainList,
     /// `penalty`: refusal at the greeting (P6, P7, A6, A7).
     pub penalty: Penalty,
+    /// `no_fallback`: what becomes of clients that never fall back (P15, A34).
+    pub no_fallback: NoFallback,
     /// `temporary_errors`: how many messages pass on a temporary error (A27).
     pub temporary_errors: TemporaryErrors,
     /// `codes`: the reply codes (A3, A32).
@@ -157,6 +159,34 @@ pub enum Confidence {
     P999,
 }
 
+/// What becomes of clients that never fall back (P15, A34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFallback {
+    /// `action`: what is done.
+    pub action: NoFallbackAction,
+    /// `refusals` of one mail that it takes, 2 to 100.
+    pub refusals: u32,
+    /// `over`: the time from the first to the last of them at least, in seconds, up to 5 days.
+    pub over: u32,
+    /// `let_in_for`: how long a network is let in, in seconds, up to 30 days.
+    pub let_in_for: u32,
+    /// `let_in_per_day`: so many of its messages may lack authentication, within 24 h of the first.
+    pub let_in_per_day: u32,
+    /// `let_in_per_day_48`: so many from all networks of a /48.
+    pub let_in_per_day_48: u32,
+}
+
+/// What is done about a client that never falls back (A34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoFallbackAction {
+    /// Its network is let in for a time.
+    LetIn,
+    /// A note says so; the mail is refused as before.
+    Alert,
+    /// The mail is rejected with 550 (P17).
+    Reject,
+}
+
 /// How many messages pass on a temporary error, within 24 h of the first (A27).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemporaryErrors {
@@ -197,6 +227,8 @@ pub struct Texts {
     pub penalty: Vec<Template>,
     /// `temporary_error`: the 451 4.4.3 of A27.
     pub temporary_error: Vec<Template>,
+    /// `never_falls_back`: the 550 5.7.26 of A34.
+    pub never_falls_back: Vec<Template>,
 }
 
 impl Default for Policy {
@@ -225,6 +257,14 @@ impl Default for Policy {
                 maximum: 6 * 3600,
                 jitter_percent: 20,
                 probe_one_in: 20,
+            },
+            no_fallback: NoFallback {
+                action: NoFallbackAction::LetIn,
+                refusals: 3,
+                over: 30 * 60,
+                let_in_for: 7 * 24 * 3600,
+                let_in_per_day: 50,
+                let_in_per_day_48: 200,
             },
             temporary_errors: TemporaryErrors { per_network: 10, per_48: 20 },
             codes: Codes { greeting: 451, later: 421 },

@@ -1,7 +1,7 @@
 //! The policy as JSON, every setting written out.
 
 use super::requirement::name;
-use super::{Confidence, DecideAt, DomainList, Policy, Requirement, Template};
+use super::{Confidence, DecideAt, DomainList, NoFallbackAction, Policy, Requirement, Template};
 use crate::contract::Mode;
 
 /// The policy as JSON text with all its settings, indented by two spaces; `parse` reads it back as the same policy. `url` is left
@@ -59,6 +59,20 @@ pub fn print(policy: &Policy) -> String {
     out.field("probe_one_in").number(penalty.probe_one_in);
     out.close('}');
 
+    let no_fallback = &policy.no_fallback;
+    out.field("no_fallback").open('{');
+    out.field("action").string(match no_fallback.action {
+        NoFallbackAction::LetIn => "let_in",
+        NoFallbackAction::Alert => "alert",
+        NoFallbackAction::Reject => "reject",
+    });
+    out.field("refusals").number(no_fallback.refusals);
+    out.field("over").string(&duration(no_fallback.over));
+    out.field("let_in_for").string(&duration(no_fallback.let_in_for));
+    out.field("let_in_per_day").number(no_fallback.let_in_per_day);
+    out.field("let_in_per_day_48").number(no_fallback.let_in_per_day_48);
+    out.close('}');
+
     out.field("temporary_errors").open('{');
     out.field("per_network").number(policy.temporary_errors.per_network);
     out.field("per_48").number(policy.temporary_errors.per_48);
@@ -84,15 +98,16 @@ pub fn print(policy: &Policy) -> String {
     out.field("distrusted").lines(&policy.texts.distrusted);
     out.field("penalty").lines(&policy.texts.penalty);
     out.field("temporary_error").lines(&policy.texts.temporary_error);
+    out.field("never_falls_back").lines(&policy.texts.never_falls_back);
     out.close('}').close('}');
     out.text
 }
 
 /// Seconds as a duration, in the largest unit that divides them: "15m", "1d".
 pub(super) fn duration(seconds: u32) -> String {
-    let units = [(24 * 3600, 'd'), (3600, 'h'), (60, 'm')];
-    let fits = |&&(unit, _): &&(u32, char)| seconds > 0 && seconds.is_multiple_of(unit);
-    let (unit, letter) = units.iter().find(fits).copied().unwrap_or((1, 's'));
+    let units = [(24 * 3600, "d"), (3600, "h"), (60, "m")];
+    let fits = |&&(unit, _): &&(u32, &str)| seconds > 0 && seconds.is_multiple_of(unit);
+    let (unit, letter) = units.iter().find(fits).copied().unwrap_or((1, "s"));
     format!("{}{letter}", seconds / unit)
 }
 

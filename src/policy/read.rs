@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::json::{self, Kind};
 use super::nearest::nearest;
-use super::order::sorted;
+use super::order::sort;
 use super::syntax::{Lines, shorten};
 use crate::contract::PolicyError;
 
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
     fn keep_first(&mut self) {
         let text = self.text;
         let offset = |problem: &Problem<'a>| json::offset(text, problem.found);
-        self.problems = sorted(std::mem::take(&mut self.problems), |one, other| offset(one).cmp(&offset(other)));
+        sort(&mut self.problems, |one, other| offset(one).cmp(&offset(other)));
         self.dropped += self.problems.len().saturating_sub(MAX_ERRORS);
         self.problems.truncate(MAX_ERRORS);
     }
@@ -309,14 +309,14 @@ impl<'a> Reader<'a> {
 
 /// "15m" in seconds: digits without a leading zero and a unit. A time too long for 32 bits counts as the longest.
 fn seconds(text: &str) -> Option<u32> {
-    let unit = match text.bytes().next_back()? {
-        b's' => 1,
-        b'm' => 60,
-        b'h' => 3600,
-        b'd' => 24 * 3600,
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
         _ => return None,
     };
-    let digits = &text[..text.len() - 1];
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     plain.then(|| digits.parse().map_or(u32::MAX, |number: u32| number.saturating_mul(unit)))
 }

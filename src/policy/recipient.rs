@@ -40,10 +40,11 @@ impl RecipientList {
         }
         let recipient = recipient.to_ascii_lowercase();
         let listed = |entry: &str| self.entries.binary_search_by(|listed| listed.as_str().cmp(entry)).is_ok();
-        match recipient.rfind('@') {
-            None => listed(&recipient),
-            Some(at) => listed(&recipient) || (at > 0 && listed(&recipient[..at])) || listed(&recipient[at..]),
-        }
+        listed(&recipient)
+            || recipient
+                .rfind('@')
+                .and_then(|at| recipient.split_at_checked(at))
+                .is_some_and(|(local, domain)| !local.is_empty() && listed(local) || listed(domain))
     }
 
     /// The entries, sorted.

@@ -32,6 +32,9 @@ fn full() -> Value {
             "at_greeting": false, "confidence": 0.95, "half_life": "12h", "first": "10m", "maximum": "1d", "jitter_percent": 5,
             "probe_one_in": 100,
         },
+        "no_fallback": {
+            "action": "reject", "refusals": 5, "over": "1h", "let_in_for": "1d", "let_in_per_day": 10, "let_in_per_day_48": 40,
+        },
         "temporary_errors": {"per_network": 5, "per_48": 50},
         "codes": {"greeting": 421, "later": 451},
         "enhanced_codes": {"unauthenticated": "4.7.26", "distrusted": "4.7.0", "penalty": "4.4.8"},
@@ -41,6 +44,7 @@ fn full() -> Value {
             "distrusted": ["distrusted: {client}"],
             "penalty": ["{prefix} has a penalty"],
             "temporary_error": ["later, please"],
+            "never_falls_back": ["{failed}, and never over IPv4"],
         },
     })
 }
@@ -334,6 +338,7 @@ fn schema_and_parser_know_the_same_names() {
         ("/properties/exempt/properties", sections::EXEMPT),
         ("/properties/reputation/properties", sections::REPUTATION),
         ("/properties/penalty/properties", sections::PENALTY),
+        ("/properties/no_fallback/properties", sections::NO_FALLBACK),
         ("/properties/temporary_errors/properties", sections::TEMPORARY_ERRORS),
         ("/properties/codes/properties", sections::CODES),
         ("/properties/enhanced_codes/properties", sections::ENHANCED_CODES),
@@ -342,6 +347,7 @@ fn schema_and_parser_know_the_same_names() {
         ("/$defs/requirement/anyOf/0/enum", requirement::CHECKS),
         ("/properties/mode/enum", sections::MODES),
         ("/properties/decide_at/enum", sections::DECIDE_AT),
+        ("/properties/no_fallback/properties/action/enum", sections::NO_FALLBACK_ACTIONS),
         ("/properties/exempt/properties/recipients_match/enum", sections::RECIPIENTS_MATCH),
     ] {
         assert_eq!(words(pointer), names.iter().map(|name| name.to_string()).collect(), "{pointer}");

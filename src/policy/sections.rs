@@ -2,12 +2,13 @@
 
 use super::entries::{self, DomainEntries};
 use super::json::{self, Kind};
-use super::order::sorted;
+use super::order::sort;
 use super::print;
 use super::read::{Fields, Reader, Value};
 use super::requirement;
 use super::{
-    Codes, Confidence, DecideAt, DomainList, EnhancedCodes, Exempt, NetworkPrefixes, Penalty, Policy, TemporaryErrors, Texts,
+    Codes, Confidence, DecideAt, DomainList, EnhancedCodes, Exempt, NetworkPrefixes, NoFallback, NoFallbackAction, Penalty,
+    Policy, TemporaryErrors, Texts,
 };
 use crate::contract::Mode;
 
@@ -23,6 +24,7 @@ pub(super) const POLICY: &[&str] = &[
     "exempt",
     "reputation",
     "penalty",
+    "no_fallback",
     "temporary_errors",
     "codes",
     "enhanced_codes",
@@ -38,6 +40,10 @@ pub(super) const REPUTATION: &[&str] = &["distrust"];
 /// The fields of `penalty`.
 pub(super) const PENALTY: &[&str] =
     &["at_greeting", "confidence", "half_life", "first", "maximum", "jitter_percent", "probe_one_in"];
+/// The fields of `no_fallback`.
+pub(super) const NO_FALLBACK: &[&str] = &["action", "refusals", "over", "let_in_for", "let_in_per_day", "let_in_per_day_48"];
+/// The words of `no_fallback.action`.
+pub(super) const NO_FALLBACK_ACTIONS: &[&str] = &["let_in", "alert", "reject"];
 /// The fields of `temporary_errors`.
 pub(super) const TEMPORARY_ERRORS: &[&str] = &["per_network", "per_48"];
 /// The fields of `codes`.
@@ -45,7 +51,7 @@ pub(super) const CODES: &[&str] = &["greeting", "later"];
 /// The fields of `enhanced_codes`.
 pub(super) const ENHANCED_CODES: &[&str] = &["unauthenticated", "distrusted", "penalty"];
 /// The fields of `texts`.
-pub(super) const TEXTS: &[&str] = &["unauthenticated", "distrusted", "penalty", "temporary_error"];
+pub(super) const TEXTS: &[&str] = &["unauthenticated", "distrusted", "penalty", "temporary_error", "never_falls_back"];
 /// The words of `mode`.
 pub(super) const MODES: &[&str] = &["enforce", "observe"];
 /// The words of `decide_at`.
@@ -80,6 +86,9 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, whole: Value<'a>) -> Policy {
     }
     if let Some(value) = fields.get("penalty") {
         penalty(reader, value, &mut policy.penalty);
+    }
+    if let Some(value) = fields.get("no_fallback") {
+        no_fallback(reader, value, &mut policy.no_fallback);
     }
     if let Some(value) = fields.get("temporary_errors") {
         temporary_errors(reader, value, &mut policy.temporary_errors);
@@ -187,11 +196,11 @@ fn exempt<'a>(reader: &mut Reader<'a>, value: Value<'a>, exempt: &mut Exempt) ->
 }
 
 /// `reputation` (A30); a domain cannot be both exempt and distrusted.
-fn reputation<'a>(reader: &mut Reader<'a>, value: Value<'a>, exempt: DomainEntries<'a>) -> DomainList {
+fn reputation<'a>(reader: &mut Reader<'a>, value: Value<'a>, mut exempt: DomainEntries<'a>) -> DomainList {
     let Some(fields) = reader.fields(value, REPUTATION) else { return DomainList::default() };
     let Some(value) = fields.get("distrust") else { return DomainList::default() };
     let distrust = entries::domains(reader, value, 0).unwrap_or_default();
-    let exempt = sorted(exempt, |(one, _), (other, _)| one.cmp(other));
+    sort(&mut exempt, |(one, _), (other, _)| one.cmp(other));
     for (domain, value) in &distrust {
         if let Ok(at) = exempt.binary_search_by(|(exempt, _)| exempt.cmp(domain)) {
             let later = reader.later(*value, exempt[at].1);
@@ -271,6 +280,30 @@ fn confidence<'a>(reader: &mut Reader<'a>, value: Value<'a>) -> Option<Confidenc
         }
     }
     confidence
+}
+
+/// `no_fallback` (A34).
+fn no_fallback<'a>(reader: &mut Reader<'a>, value: Value<'a>, settings: &mut NoFallback) {
+    let Some(fields) = reader.fields(value, NO_FALLBACK) else { return };
+    if let Some(value) = fields.get("action") {
+        settings.action = match reader.word(value, NO_FALLBACK_ACTIONS) {
+            Some(1) => NoFallbackAction::Alert,
+            Some(2) => NoFallbackAction::Reject,
+            _ => NoFallbackAction::LetIn,
+        };
+    }
+    // Once is no pattern: a client that falls back is refused once, too.
+    number(reader, &fields, "refusals", 2..=100, &mut |number| settings.refusals = number);
+    if let Some(value) = fields.get("over") {
+        let seconds = reader.duration(value, 1, 5 * DAY, "a duration from \"1s\" to \"5d\"");
+        settings.over = seconds.unwrap_or(settings.over);
+    }
+    if let Some(value) = fields.get("let_in_for") {
+        let seconds = reader.duration(value, 60, 30 * DAY, "a duration from \"1m\" to \"30d\"");
+        settings.let_in_for = seconds.unwrap_or(settings.let_in_for);
+    }
+    number(reader, &fields, "let_in_per_day", 0..=MILLION, &mut |number| settings.let_in_per_day = number);
+    number(reader, &fields, "let_in_per_day_48", 0..=MILLION, &mut |number| settings.let_in_per_day_48 = number);
 }
 
 /// `temporary_errors` (A27).
@@ -355,7 +388,13 @@ fn url<'a>(reader: &mut Reader<'a>, value: Value<'a>) -> Option<String> {
 /// `texts` (P14).
 fn texts<'a>(reader: &mut Reader<'a>, value: Value<'a>, url: Option<&str>, texts: &mut Texts) {
     let Some(fields) = reader.fields(value, TEXTS) else { return };
-    let slots = [&mut texts.unauthenticated, &mut texts.distrusted, &mut texts.penalty, &mut texts.temporary_error];
+    let slots = [
+        &mut texts.unauthenticated,
+        &mut texts.distrusted,
+        &mut texts.penalty,
+        &mut texts.temporary_error,
+        &mut texts.never_falls_back,
+    ];
     for (name, lines) in TEXTS.iter().zip(slots) {
         if let Some(value) = fields.get(name)
             && let Some(read) = entries::lines(reader, value, url)

@@ -94,7 +94,7 @@ pub(super) fn unexpected(text: &str, offset: usize, expected: &'static str) -> F
         let advice = "the text ends too early: close what is still open, with \", ] or }";
         return Flaw::new(text.trim_end().len(), "the end of the text", "the rest of the object", advice);
     };
-    let before = text[..offset].trim_end().chars().next_back();
+    let before = text.get(..offset).unwrap_or_default().trim_end().chars().next_back();
     Flaw::new(offset, shorten(token(rest)), expected, advice(expected, next, before))
 }
 
@@ -135,11 +135,11 @@ fn advice(expected: &str, next: char, before: Option<char>) -> &'static str {
 /// The word, string or character at the beginning.
 fn token(rest: &str) -> &str {
     let end = match rest.as_bytes().first() {
-        Some(b'"') => rest[1..].find(['"', '\n']).map_or(rest.len(), |at| at + 2),
+        Some(b'"') => rest.bytes().skip(1).position(|b| matches!(b, b'"' | b'\n')).map_or(rest.len(), |at| at + 2),
         Some(b) if b.is_ascii_alphanumeric() => rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len()),
         _ => rest.chars().next().map_or(0, char::len_utf8),
     };
-    &rest[..end]
+    rest.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -66,12 +66,12 @@ impl Template {
         }
         let mut parts = Vec::new();
         let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            if at > 0 {
-                parts.push(Part::Literal(rest[..at].into()));
+        while let Some((before, brace)) = rest.find(['{', '}']).and_then(|at| rest.split_at_checked(at)) {
+            if !before.is_empty() {
+                parts.push(Part::Literal(before.into()));
             }
-            let end = rest[at..].find('}').map(|length| at + length).filter(|&end| end > at);
-            let name = end.map(|end| &rest[at + 1..end]);
+            let closed = brace.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+            let name = closed.map(|(name, _)| name);
             parts.push(match name {
                 Some("failed") => Part::Failed,
                 Some("client") => Part::Client,
@@ -80,7 +80,7 @@ impl Template {
                 Some("url") => Part::Url,
                 _ => return Err(TemplateError::Placeholder(name.map(Into::into))),
             });
-            rest = &rest[end.map_or(rest.len(), |end| end + 1)..];
+            rest = closed.map_or("", |(_, after)| after);
         }
         if !rest.is_empty() {
             parts.push(Part::Literal(rest.into()));
@@ -157,6 +157,10 @@ impl Texts {
             temporary_error: lines(
                 "{failed}: cannot be checked at the moment, try again later",
                 "Client {client}: too many results of your network had temporary errors",
+            ),
+            never_falls_back: lines(
+                "{failed}: refused over IPv6 and not retried over IPv4",
+                "Client {client}: authenticate your mail, or retry refused mail over IPv4",
             ),
         }
     }

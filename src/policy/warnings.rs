@@ -1,7 +1,7 @@
 //! Settings that are allowed but stricter or riskier than usual (P16).
 
 use super::print::duration;
-use super::{DecideAt, Policy, Requirement};
+use super::{DecideAt, NoFallbackAction, Policy, Requirement};
 use crate::contract::{Check, Mode, PolicyWarning};
 
 /// What is unusual about the policy, in the order of its settings.
@@ -71,6 +71,21 @@ pub(super) fn warnings(policy: &Policy) -> Vec<PolicyWarning> {
             );
             warn("/penalty/maximum", &message);
         }
+    }
+    match policy.no_fallback.action {
+        NoFallbackAction::Alert if enforce => warn(
+            "/no_fallback/action",
+            "clients that never fall back are only noted: their mail is lost unless you exempt them by hand (P15)",
+        ),
+        NoFallbackAction::Reject => {
+            warn("/no_fallback/action", "mail of clients that never fall back is rejected for good, with 550 (P17)")
+        }
+        NoFallbackAction::LetIn if policy.no_fallback.let_in_per_day == 0 || policy.no_fallback.let_in_per_day_48 == 0 => {
+            let setting = if policy.no_fallback.let_in_per_day == 0 { "let_in_per_day" } else { "let_in_per_day_48" };
+            let message = "0 messages: nothing is let in, and mail of clients that never fall back is lost";
+            warn(&format!("/no_fallback/{setting}"), message);
+        }
+        _ => {}
     }
     if policy.temporary_errors.per_network == 0 || policy.temporary_errors.per_48 == 0 {
         let setting = if policy.temporary_errors.per_network == 0 { "per_network" } else { "per_48" };

@@ -4,14 +4,20 @@
 //! store with newer ones while they are upgraded; the records that it writes meanwhile lack what it does not know. Numbers are
 //! little-endian.
 
-use super::{AddressRecord, BudgetRecord, NetworkRecord, PenaltyRecord, Record, Window};
+use super::{
+    AddressRecord, BudgetRecord, Codec, LetIn, MailRecord, NetworkRecord, PenaltyRecord, RefusedFor, Settled, SettledBy, Waiting,
+    Window,
+};
+use crate::address::Address;
 use crate::evidence::Evidence;
+use crate::network::Network;
 
 const FORMAT: u8 = 1;
 
 const ADDRESS: u8 = b'a';
 const NETWORK: u8 = b'n';
 const BUDGET: u8 = b'b';
+const MAIL: u8 = b'm';
 
 /// Far above what any version writes: a longer value is foreign.
 const MAX_LENGTH: usize = 1024;
@@ -21,11 +27,22 @@ const PENALTY: u8 = 2;
 const CAPABLE: u8 = 3;
 const INCAPABLE: u8 = 4;
 const TEMPORARY: u8 = 5;
+const LET_IN: u8 = 6;
+const WAITING: u8 = 7;
+const NOT_BELIEVED: u8 = 8;
+const PROBED: u8 = 9;
 
-impl Record for AddressRecord {
+// Of a mail.
+const REFUSED: u8 = 1;
+const SETTLED: u8 = 2;
+const LACKED: u8 = 3;
+const EHLO_NAME: u8 = 4;
+const SENDER_DOMAIN: u8 = 5;
+
+impl Codec for AddressRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = AddressRecord::default();
-        read(value, ADDRESS, |tag, part| {
+        read(value, ADDRESS, &mut |tag, part| {
             if tag == EVIDENCE {
                 record.evidence = evidence(part)?;
             }
@@ -41,10 +58,10 @@ impl Record for AddressRecord {
     }
 }
 
-impl Record for NetworkRecord {
+impl Codec for NetworkRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = NetworkRecord::default();
-        read(value, NETWORK, |tag, mut part| {
+        read(value, NETWORK, &mut |tag, mut part| {
             match tag {
                 EVIDENCE => record.evidence = evidence(part)?,
                 PENALTY => {
@@ -52,11 +69,7 @@ impl Record for NetworkRecord {
                         refuse_until: u64(&mut part)?,
                         last_failure: u64(&mut part)?,
                         doublings: u8(&mut part)?,
-                        simulated: match u8(&mut part)? {
-                            0 => false,
-                            1 => true,
-                            _ => return None,
-                        },
+                        simulated: boolean(&mut part)?,
                     };
                     record.penalty = part.is_empty().then_some(penalty);
                     record.penalty?;
@@ -64,6 +77,10 @@ impl Record for NetworkRecord {
                 CAPABLE => record.capable_at = Some(whole_u64(part)?),
                 INCAPABLE => record.incapable_at = Some(whole_u64(part)?),
                 TEMPORARY => record.temporary = Some(window(part)?),
+                LET_IN => record.let_in = Some(let_in(part)?),
+                WAITING => record.waiting = waiting(part)?,
+                NOT_BELIEVED => record.not_believed_until = Some(whole_u64(part)?),
+                PROBED => record.probed_at = Some(whole_u64(part)?),
                 _ => {}
             }
             Some(())
@@ -76,23 +93,47 @@ impl Record for NetworkRecord {
         out.evidence(self.evidence);
         if let Some(penalty) = self.penalty {
             out.part(PENALTY, 18);
-            out.0.extend_from_slice(&penalty.refuse_until.to_le_bytes());
-            out.0.extend_from_slice(&penalty.last_failure.to_le_bytes());
+            out.u64(penalty.refuse_until);
+            out.u64(penalty.last_failure);
             out.0.extend_from_slice(&[penalty.doublings, penalty.simulated.into()]);
         }
         out.time(CAPABLE, self.capable_at);
         out.time(INCAPABLE, self.incapable_at);
-        out.window(self.temporary);
+        out.window(TEMPORARY, self.temporary);
+        if let Some(let_in) = self.let_in {
+            let failing = let_in.failing.unwrap_or(Window { since: 0, count: 0 });
+            out.part(LET_IN, 29);
+            out.u64(let_in.since);
+            out.u64(let_in.until);
+            out.0.push(let_in.by_operator.into());
+            out.u64(failing.since);
+            out.u32(failing.count);
+        }
+        let waiting = self.waiting.iter().flatten();
+        let count = waiting.clone().count();
+        if count > 0 {
+            out.part(WAITING, count as u8 * WAITING_OCTETS as u8);
+            for waiting in waiting {
+                out.u32(waiting.exact);
+                out.u32(waiting.inferred);
+                out.u64(waiting.since);
+                out.0.push(waiting.acknowledged.into());
+            }
+        }
+        out.time(NOT_BELIEVED, self.not_believed_until);
+        out.time(PROBED, self.probed_at);
         out.0
     }
 }
 
-impl Record for BudgetRecord {
+impl Codec for BudgetRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = BudgetRecord::default();
-        read(value, BUDGET, |tag, part| {
-            if tag == TEMPORARY {
-                record.temporary = Some(window(part)?);
+        read(value, BUDGET, &mut |tag, part| {
+            match tag {
+                TEMPORARY => record.temporary = Some(window(part)?),
+                LET_IN => record.let_in = Some(window(part)?),
+                _ => {}
             }
             Some(())
         })?;
@@ -101,13 +142,92 @@ impl Record for BudgetRecord {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(BUDGET);
-        out.window(self.temporary);
+        out.window(TEMPORARY, self.temporary);
+        out.window(LET_IN, self.let_in);
         out.0
     }
 }
 
+impl Codec for MailRecord {
+    fn decode(value: &[u8]) -> Option<Self> {
+        let mut record = MailRecord {
+            network: Network::of(Address::from_bits(0), 0),
+            first_refusal: 0,
+            last_refusal: 0,
+            refusals: 0,
+            acknowledged: false,
+            refused_for: RefusedFor::Unauthenticated,
+            lacked: String::new(),
+            ehlo_name: String::new(),
+            sender_domain: String::new(),
+            settled: None,
+        };
+        read(value, MAIL, &mut |tag, mut part| {
+            match tag {
+                REFUSED => {
+                    let prefix = Address::from_bits(take(&mut part).map(u128::from_le_bytes)?);
+                    let length = u8(&mut part)?;
+                    record.network = Network::of(prefix, length);
+                    if record.network.prefix() != prefix || length > 128 {
+                        return None;
+                    }
+                    record.first_refusal = u64(&mut part)?;
+                    record.last_refusal = u64(&mut part)?;
+                    record.refusals = u32(&mut part)?;
+                    record.acknowledged = boolean(&mut part)?;
+                    record.refused_for = match u8(&mut part)? {
+                        0 => RefusedFor::Unauthenticated,
+                        1 => RefusedFor::Distrusted,
+                        _ => return None,
+                    };
+                    return part.is_empty().then_some(());
+                }
+                SETTLED => {
+                    let at = u64(&mut part)?;
+                    let &[by] = part else { return None };
+                    let by = *SETTLED_BY.get(usize::from(by))?;
+                    record.settled = Some(Settled { at, by });
+                }
+                LACKED => record.lacked = text(part)?,
+                EHLO_NAME => record.ehlo_name = text(part)?,
+                SENDER_DOMAIN => record.sender_domain = text(part)?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        // Without a refusal it says nothing.
+        (record.refusals > 0).then_some(record)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new(MAIL);
+        out.part(REFUSED, 39);
+        out.0.extend_from_slice(&self.network.prefix().bits().to_le_bytes());
+        out.0.push(self.network.length());
+        out.u64(self.first_refusal);
+        out.u64(self.last_refusal);
+        out.u32(self.refusals);
+        out.0.extend_from_slice(&[self.acknowledged.into(), (self.refused_for == RefusedFor::Distrusted).into()]);
+        if let Some(settled) = self.settled {
+            out.part(SETTLED, 9);
+            out.u64(settled.at);
+            out.0.push(SETTLED_BY.iter().position(|by| *by == settled.by).unwrap_or_default() as u8);
+        }
+        out.text(LACKED, &self.lacked);
+        out.text(EHLO_NAME, &self.ehlo_name);
+        out.text(SENDER_DOMAIN, &self.sender_domain);
+        out.0
+    }
+}
+
+/// By their numbers in a record.
+const SETTLED_BY: [SettledBy; 4] = [SettledBy::Ipv4, SettledBy::Ipv6, SettledBy::LetIn, SettledBy::Rejected];
+
+/// What one waiting mail takes.
+const WAITING_OCTETS: usize = 17;
+
 /// Goes through the parts of a record. `None` when the value is no record of this kind, a part repeats, or `part` says so.
-fn read(value: &[u8], kind: u8, mut part: impl FnMut(u8, &[u8]) -> Option<()>) -> Option<()> {
+fn read(value: &[u8], kind: u8, part: &mut dyn FnMut(u8, &[u8]) -> Option<()>) -> Option<()> {
     let &[FORMAT, found, ref rest @ ..] = value else { return None };
     if found != kind || value.len() > MAX_LENGTH {
         return None;
@@ -137,6 +257,38 @@ fn window(mut part: &[u8]) -> Option<Window> {
     part.is_empty().then_some(window)
 }
 
+fn let_in(mut part: &[u8]) -> Option<LetIn> {
+    let since = u64(&mut part)?;
+    let until = u64(&mut part)?;
+    let by_operator = boolean(&mut part)?;
+    let failing = window(part)?;
+    Some(LetIn { since, until, by_operator, failing: (failing.count > 0).then_some(failing) })
+}
+
+fn waiting(mut part: &[u8]) -> Option<[Option<Waiting>; 4]> {
+    let mut all = [None; 4];
+    if !part.len().is_multiple_of(WAITING_OCTETS) || part.len() / WAITING_OCTETS > all.len() {
+        return None;
+    }
+    for place in &mut all {
+        if part.is_empty() {
+            break;
+        }
+        *place = Some(Waiting {
+            exact: u32(&mut part)?,
+            inferred: u32(&mut part)?,
+            since: u64(&mut part)?,
+            acknowledged: boolean(&mut part)?,
+        });
+    }
+    Some(all)
+}
+
+/// Texts of a mail's record: the longest is what it lacked.
+fn text(part: &[u8]) -> Option<String> {
+    std::str::from_utf8(part).ok().map(Into::into)
+}
+
 fn whole_u64(mut part: &[u8]) -> Option<u64> {
     let number = u64(&mut part)?;
     part.is_empty().then_some(number)
@@ -152,6 +304,14 @@ fn u32(part: &mut &[u8]) -> Option<u32> {
 
 fn u8(part: &mut &[u8]) -> Option<u8> {
     take(part).map(|[octet]| octet)
+}
+
+fn boolean(part: &mut &[u8]) -> Option<bool> {
+    match u8(part)? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
 }
 
 fn take<const N: usize>(part: &mut &[u8]) -> Option<[u8; N]> {
@@ -170,6 +330,14 @@ impl Writer {
         Writer(out)
     }
 
+    fn u64(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
     fn part(&mut self, tag: u8, length: u8) {
         self.0.extend_from_slice(&[tag, length]);
     }
@@ -177,24 +345,33 @@ impl Writer {
     fn evidence(&mut self, evidence: Evidence) {
         if evidence.passed > 0 || evidence.failed > 0 {
             self.part(EVIDENCE, 16);
-            self.0.extend_from_slice(&evidence.passed.to_le_bytes());
-            self.0.extend_from_slice(&evidence.failed.to_le_bytes());
-            self.0.extend_from_slice(&evidence.at.to_le_bytes());
+            self.u32(evidence.passed);
+            self.u32(evidence.failed);
+            self.u64(evidence.at);
         }
     }
 
     fn time(&mut self, tag: u8, time: Option<u64>) {
         if let Some(time) = time {
             self.part(tag, 8);
-            self.0.extend_from_slice(&time.to_le_bytes());
+            self.u64(time);
         }
     }
 
-    fn window(&mut self, window: Option<Window>) {
+    /// No text is longer than 255 octets: the module cuts them before.
+    fn text(&mut self, tag: u8, text: &str) {
+        let octets = text.as_bytes().get(..255).unwrap_or(text.as_bytes());
+        if !octets.is_empty() {
+            self.part(tag, octets.len() as u8);
+            self.0.extend_from_slice(octets);
+        }
+    }
+
+    fn window(&mut self, tag: u8, window: Option<Window>) {
         if let Some(window) = window {
-            self.part(TEMPORARY, 12);
-            self.0.extend_from_slice(&window.since.to_le_bytes());
-            self.0.extend_from_slice(&window.count.to_le_bytes());
+            self.part(tag, 12);
+            self.u64(window.since);
+            self.u32(window.count);
         }
     }
 }
@@ -210,6 +387,25 @@ mod tests {
             capable_at: Some(7),
             incapable_at: Some(8),
             temporary: Some(Window { since: 9, count: 10 }),
+            let_in: Some(LetIn { since: 11, until: 12, by_operator: true, failing: Some(Window { since: 13, count: 14 }) }),
+            waiting: [1, 2, 3, 4].map(|n| Some(Waiting { exact: n, inferred: n + 4, since: 15, acknowledged: n % 2 == 0 })),
+            not_believed_until: Some(16),
+            probed_at: Some(17),
+        }
+    }
+
+    fn mail() -> MailRecord {
+        MailRecord {
+            network: Network::parse("2001:db8::/64").expect("valid"),
+            first_refusal: 1,
+            last_refusal: 2,
+            refusals: 3,
+            acknowledged: true,
+            refused_for: RefusedFor::Distrusted,
+            lacked: "SPF=none, DKIM=none".into(),
+            ehlo_name: "mail.example".into(),
+            sender_domain: "bücher.example".into(),
+            settled: Some(Settled { at: 4, by: SettledBy::Rejected }),
         }
     }
 
@@ -219,14 +415,20 @@ mod tests {
         assert_eq!(NetworkRecord::decode(&NetworkRecord::default().encode()), Some(NetworkRecord::default()));
         let address = AddressRecord { evidence: full().evidence };
         assert_eq!(AddressRecord::decode(&address.encode()), Some(address));
-        let budget = BudgetRecord { temporary: full().temporary };
+        let budget = BudgetRecord { temporary: full().temporary, let_in: Some(Window { since: 5, count: 6 }) };
         assert_eq!(BudgetRecord::decode(&budget.encode()), Some(budget));
+        for by in SETTLED_BY {
+            let mail = MailRecord { settled: Some(Settled { at: 4, by }), ..mail() };
+            assert_eq!(MailRecord::decode(&mail.encode()), Some(mail));
+        }
+        let mail = MailRecord { settled: None, ehlo_name: String::new(), refused_for: RefusedFor::Unauthenticated, ..mail() };
+        assert_eq!(MailRecord::decode(&mail.encode()), Some(mail));
     }
 
     #[test]
     fn cut_repeated_and_foreign_values_are_no_record() {
         let value = full().encode();
-        let ends = [2, 20, 40, 50, 60, 74]; // Before a part, a record is whole.
+        let ends = [2, 20, 40, 50, 60, 74, 105, 175, 185]; // Before a part, a record is whole.
         for length in (0..value.len()).filter(|length| !ends.contains(length)) {
             assert_eq!(NetworkRecord::decode(&value[..length]), None, "{length}");
         }
@@ -234,7 +436,29 @@ mod tests {
         assert_eq!(NetworkRecord::decode(&repeated), None);
         assert_eq!(AddressRecord::decode(&value), None, "another kind");
         assert_eq!(NetworkRecord::decode(&[2, b'n']), None, "another format");
-        assert_eq!(NetworkRecord::decode(&[&[1, b'n', 9, 255][..], &[0; 255]].concat()), Some(NetworkRecord::default()));
+        assert_eq!(NetworkRecord::decode(&[&[1, b'n', 99, 255][..], &[0; 255]].concat()), Some(NetworkRecord::default()));
+    }
+
+    #[test]
+    fn a_mail_s_record_has_to_make_sense() {
+        let value = mail().encode();
+        let ends = [43, 54, 75, 89]; // After the refusal, it is whole before each part.
+        for length in (0..value.len()).filter(|length| !ends.contains(length)) {
+            assert_eq!(MailRecord::decode(&value[..length]), None, "{length}");
+        }
+        let with = |at: usize, octet: u8| {
+            let mut value = value.clone();
+            value[at] = octet;
+            MailRecord::decode(&value)
+        };
+        assert!(with(2 + 2 + 16, 64).is_some());
+        assert_eq!(with(2 + 2 + 16, 16), None, "bits after the prefix");
+        assert_eq!(with(2 + 2 + 16, 129), None);
+        assert_eq!(with(41, 2), None, "acknowledged, or not");
+        assert_eq!(with(42, 2), None, "an unknown reason");
+        assert_eq!(with(53, 4), None, "settled in an unknown way");
+        assert_eq!(with(value.len() - 1, 0xff), None, "no UTF-8");
+        assert_eq!(with(37, 0), None, "no refusal");
     }
 
     #[test]

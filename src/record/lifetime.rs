@@ -1,14 +1,19 @@
 //! How long a record is worth keeping, and what it costs to lose it.
 
-use super::Record as _;
-use super::{AddressRecord, BudgetRecord, NetworkRecord, Window, address_key, budget_key, network_key};
+use super::network::WAITING_LASTS;
+use super::{AddressRecord, BudgetRecord, Codec as _, MailRecord, NetworkRecord, Window, address_key, budget_key, network_key};
 use crate::address::Address;
-use crate::contract::RecordUpdate;
+use crate::contract::{Key, RecordUpdate};
 use crate::evidence::{Evidence, MESSAGE};
 use crate::network::Network;
+use crate::no_fallback;
 use crate::penalty;
 use crate::policy::Penalty;
-use crate::temporary;
+
+/// What a network's penalty weighs, and that it is let in: as much as a thousand messages.
+const STATE: u32 = 1000;
+/// What an operator's word weighs.
+const OPERATOR: u32 = 1_000_000;
 
 impl AddressRecord {
     /// As an update for the host.
@@ -23,35 +28,60 @@ impl AddressRecord {
 }
 
 impl NetworkRecord {
-    /// As an update for the host. It lives as long as its longest part (A5); a penalty weighs as much as a thousand messages,
-    /// capability, which is slow to learn, as much as ten.
+    /// As an update for the host. It lives as long as its longest part (A5).
     pub(crate) fn update(&self, network: Network, policy: &Penalty, now: u64) -> RecordUpdate {
+        let waiting = self.waiting.iter().flatten().map(|waiting| {
+            let lasts = if waiting.acknowledged { no_fallback::VERB_WATCHED } else { WAITING_LASTS };
+            waiting.since.min(now).saturating_add(lasts)
+        });
         let ends = [
             now.saturating_add(self.evidence.lifetime(now, policy.half_life).into()),
             self.penalty.map_or(0, |penalty| penalty::forgotten_at(policy, penalty, now)),
             penalty::capability_forgotten_at(self, now),
-            self.temporary.map_or(0, |window| temporary::ends_at(window, now)),
+            Window::ends_at(self.temporary, now),
+            self.let_in.map_or(0, |let_in| let_in.until),
+            self.not_believed_until.unwrap_or(0),
         ];
-        let ends = ends.into_iter().max().unwrap_or(now);
-        let known = self.capable_at.is_some() || self.incapable_at.is_some();
-        let weight = messages(self.evidence)
-            .saturating_add(if self.penalty.is_some() { 1000 } else { 0 })
-            .saturating_add(if known { 10 } else { 0 })
-            .saturating_add(count(self.temporary));
-        RecordUpdate { key: network_key(network), value: self.encode(), expires_in: seconds(ends, now), weight }
+        let ends = ends.into_iter().chain(waiting).max().unwrap_or(now);
+        RecordUpdate {
+            key: network_key(network),
+            value: self.encode(),
+            expires_in: seconds(ends, now),
+            weight: network_weight(self),
+        }
     }
+}
+
+/// A penalty weighs as much as a thousand messages, capability, which is slow to learn, as much as ten.
+pub(super) fn network_weight(record: &NetworkRecord) -> u32 {
+    let known = record.capable_at.is_some() || record.incapable_at.is_some();
+    let let_in = record.let_in.map_or(0, |let_in| if let_in.by_operator { OPERATOR } else { STATE });
+    messages(record.evidence)
+        .saturating_add(if record.penalty.is_some() || record.not_believed_until.is_some() { STATE } else { 0 })
+        .saturating_add(let_in)
+        .saturating_add(if known { 10 } else { 0 })
+        .saturating_add(count(record.temporary))
 }
 
 impl BudgetRecord {
     /// As an update for the host.
     pub(crate) fn update(&self, client: Address, now: u64) -> RecordUpdate {
-        let ends = self.temporary.map_or(now, |window| temporary::ends_at(window, now));
+        let ends = Window::ends_at(self.temporary, now).max(Window::ends_at(self.let_in, now));
         RecordUpdate {
             key: budget_key(client),
             value: self.encode(),
             expires_in: seconds(ends, now),
-            weight: count(self.temporary),
+            weight: count(self.temporary).saturating_add(count(self.let_in)),
         }
+    }
+}
+
+impl MailRecord {
+    /// As an update for the host. The more often it was refused the more it weighs: a mail that comes again and again is the one that needs
+    /// to be recognised (A34).
+    pub(crate) fn update(&self, key: Key, now: u64) -> RecordUpdate {
+        let weight = if self.settled.is_some() { 0 } else { self.refusals.min(100) };
+        RecordUpdate { key, value: self.encode(), expires_in: seconds(self.ends_at(now), now), weight }
     }
 }
 

@@ -1,69 +1,101 @@
-//! Records: what the module remembers about addresses and networks, kept by the host.
+//! Records: what the module remembers about addresses, networks and mails, kept by the host.
+//!
+//! A host passes records on as octets. Reports about them read [`inspect`](crate::inspect)'s JSON or, in Rust, [`Record::read`].
 
 mod codec;
+mod exempt;
 mod inspect;
 mod lifetime;
+mod mail;
+mod network;
 
+pub use exempt::{ExemptError, exempt};
 pub(crate) use inspect::inspect;
+pub(crate) use mail::shortened;
+pub use mail::{MailRecord, RefusedFor, Settled, SettledBy};
+pub use network::{LetIn, NetworkRecord, PenaltyRecord, WAITING_LASTS, Waiting};
 
 use crate::address::Address;
 use crate::contract::{Key, KeyKind, StoredRecord};
-use crate::evidence::Evidence;
+pub use crate::evidence::{Evidence, MESSAGE};
 use crate::network::Network;
+
+/// A record that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Of one client address.
+    Address(AddressRecord),
+    /// Of a network.
+    Network(NetworkRecord),
+    /// Of a /48.
+    Budget(BudgetRecord),
+    /// Of a refused mail, under its exact or its inferred fingerprint.
+    Mail(MailRecord),
+}
+
+impl Record {
+    /// Reads a stored record; `None` for octets that are no record of this kind.
+    pub fn read(record: &StoredRecord) -> Option<Record> {
+        let value = &record.value;
+        Some(match record.key.kind {
+            KeyKind::Address => Record::Address(AddressRecord::decode(value)?),
+            KeyKind::Network => Record::Network(NetworkRecord::decode(value)?),
+            KeyKind::Budget => Record::Budget(BudgetRecord::decode(value)?),
+            KeyKind::Exact | KeyKind::Inferred => Record::Mail(MailRecord::decode(value)?),
+        })
+    }
+}
 
 /// The record of one client address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AddressRecord {
+pub struct AddressRecord {
     /// For its good standing (P13).
-    pub(crate) evidence: Evidence,
-}
-
-/// The record of a network (P13).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NetworkRecord {
-    /// Messages that passed and failed (A6).
-    pub(crate) evidence: Evidence,
-    /// The last penalty, until its doublings are forgotten (A7).
-    pub(crate) penalty: Option<PenaltyRecord>,
-    /// When a session last acknowledged the extension; seconds since 1970 (A5).
-    pub(crate) capable_at: Option<u64>,
-    /// When a session that was shown the keyword last went on without the verb (A5).
-    pub(crate) incapable_at: Option<u64>,
-    /// Messages accepted on a temporary error (A27).
-    pub(crate) temporary: Option<Window>,
-}
-
-/// A penalty (A7). Times are seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PenaltyRecord {
-    /// The greeting is refused before this.
-    pub(crate) refuse_until: u64,
-    /// How often the time was doubled.
-    pub(crate) doublings: u8,
-    /// When a message last failed.
-    pub(crate) last_failure: u64,
-    /// Made in observe mode: does not count when enforcing (A38).
-    pub(crate) simulated: bool,
+    pub evidence: Evidence,
 }
 
 /// The record of a /48.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BudgetRecord {
+pub struct BudgetRecord {
     /// Messages accepted on a temporary error (A27).
-    pub(crate) temporary: Option<Window>,
+    pub temporary: Option<Window>,
+    /// Messages without authentication that were let in (A34).
+    pub let_in: Option<Window>,
 }
 
 /// A count within a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// When the first was counted; seconds since 1970.
-    pub(crate) since: u64,
-    pub(crate) count: u32,
+    pub since: u64,
+    /// How many.
+    pub count: u32,
 }
 
-/// A record that the module can read and write.
-pub(crate) trait Record: Sized + Default {
-    /// `None` for bytes that are no such record.
+/// How long a [`Window`] is open, in seconds: 24 h from the first.
+const WINDOW: u64 = 24 * 3600;
+
+impl Window {
+    /// One more within `most`; `None` when that is used up. A window that starts in the future was written under a wrong clock: it starts
+    /// now.
+    pub(crate) fn one_more(window: Option<Window>, most: u32, now: u64) -> Option<Window> {
+        let Window { since, count } = Window::open(window, now).unwrap_or(Window { since: now, count: 0 });
+        (count < most).then(|| Window { since, count: count + 1 })
+    }
+
+    /// The window while it is open.
+    pub(crate) fn open(window: Option<Window>, now: u64) -> Option<Window> {
+        window.filter(|window| window.since <= now && now - window.since < WINDOW)
+    }
+
+    /// When it means nothing any more; 0 where there is none.
+    pub(crate) fn ends_at(window: Option<Window>, now: u64) -> u64 {
+        window.map_or(0, |window| window.since.min(now).saturating_add(WINDOW))
+    }
+}
+
+/// A record's octets.
+pub(crate) trait Codec: Sized {
+    /// `None` for octets that are no such record.
     fn decode(value: &[u8]) -> Option<Self>;
     fn encode(&self) -> Vec<u8>;
 }
@@ -72,12 +104,12 @@ pub(crate) trait Record: Sized + Default {
 pub(crate) enum Found<R> {
     Absent,
     Record(R),
-    /// Bytes that are no record: count as absent (A7).
+    /// Octets that are no record: count as absent (A7).
     Malformed,
 }
 
 /// Looks the record up.
-pub(crate) fn find<R: Record>(records: &[StoredRecord], key: Key) -> Found<R> {
+pub(crate) fn find<R: Codec>(records: &[StoredRecord], key: Key) -> Found<R> {
     match records.iter().find(|record| record.key == key) {
         None => Found::Absent,
         Some(record) => R::decode(&record.value).map_or(Found::Malformed, Found::Record),
@@ -90,7 +122,7 @@ pub(crate) fn address_key(client: Address) -> Key {
 }
 
 /// The key of a network.
-pub(crate) fn network_key(network: Network) -> Key {
+pub fn network_key(network: Network) -> Key {
     Key { kind: KeyKind::Network, address: network.prefix(), prefix_length: network.length() }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, Message, StoredRecord};
+use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, KeyKind, Message, StoredRecord};
 
 use crate::{Call, Face, SECRET, Step, Vector};
 
@@ -29,13 +29,17 @@ impl fmt::Display for Failure {
 /// Runs all steps; stops at the first failure. A vector that is not in the format panics.
 pub fn run(face: &mut dyn Face, vector: &Vector) -> Result<(), Failure> {
     if let Some(policy) = &vector.policy {
-        let configured = face.configure(&policy.to_string(), SECRET);
+        let secret = vector.secret.as_ref().map_or(SECRET, |secret| secret.as_bytes());
+        let configured = face.configure(&policy.to_string(), secret);
         configured.unwrap_or_else(|errors| panic!("{}: its policy is no policy: {errors:?}", vector.file));
     }
     let mut kept = Kept::default();
+    let mut calls = 0;
     for (index, step) in vector.steps.iter().enumerate() {
         for _ in 0..step.times {
-            let input = merged(&vector.given, &step.input);
+            calls += 1;
+            let mut input = merged(&vector.given, &step.input);
+            number_message(&mut input, calls);
             let found = without_nulls(call(face, step, input, &mut kept, &vector.file));
             let expected = without_nulls(step.expect.clone());
             if found != expected {
@@ -94,7 +98,10 @@ fn call(face: &mut dyn Face, step: &Step, mut input: Value, kept: &mut Kept, fil
         }
         Call::ParseAddress => outcome(face.parse_address(&text(&input, "text"))),
         Call::Inspect => {
-            let key: Key = field(&mut input, "key", file);
+            let key = match input.get("kind").map(|kind| parsed(kind.clone(), "kind", file)) {
+                Some(kind) => kept.only(kind, file),
+                None => field(&mut input, "key", file),
+            };
             let value = input.get_mut("value").map(Value::take).map(|value| parsed(value, "value", file));
             let value: Vec<u8> =
                 value.unwrap_or_else(|| kept.0.get(&key).unwrap_or_else(|| panic!("{file}: no record {key:?}")).1.clone());
@@ -132,6 +139,14 @@ impl Kept {
         }
     }
 
+    /// The key of this kind, where there is one.
+    fn only(&self, kind: KeyKind, file: &str) -> Key {
+        let mut keys = self.0.keys().filter(|key| key.kind == kind);
+        let key = keys.next().unwrap_or_else(|| panic!("{file}: no record of kind {kind:?}"));
+        assert!(keys.next().is_none(), "{file}: more than one record of kind {kind:?}");
+        *key
+    }
+
     fn store(&mut self, decision: &Decision, now: u64) {
         for record in &decision.records {
             self.0.insert(record.key, (now + u64::from(record.expires_in), record.value.clone()));
@@ -139,12 +154,25 @@ impl Kept {
     }
 }
 
-/// The decision as it is compared: a record by its key alone.
+/// The decision as it is compared: a record by its key alone, that of a mail by its kind.
 fn compared(decision: Decision) -> Value {
-    let keys: Vec<Key> = decision.records.iter().map(|record| record.key).collect();
+    let keys = decision.records.iter().map(|record| match record.key.kind {
+        KeyKind::Exact | KeyKind::Inferred => json!({ "kind": record.key.kind }),
+        _ => to_value(record.key),
+    });
+    let keys = Value::Array(keys.collect());
     let mut value = to_value(decision);
-    value["records"] = to_value(keys);
+    value["records"] = keys;
     value
+}
+
+/// Puts the number of the call in for `{n}` in the Message-ID, so that each call is about another mail.
+fn number_message(input: &mut Value, call: u32) {
+    if let Some(message_id) = input.pointer_mut("/message/message-id")
+        && let Some(text) = message_id.as_str()
+    {
+        *message_id = text.replace("{n}", &call.to_string()).into();
+    }
 }
 
 fn outcome(result: Result<impl serde::Serialize, impl serde::Serialize>) -> Value {

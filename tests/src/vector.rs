@@ -17,6 +17,9 @@ pub struct Vector {
     /// The policy that is configured before the first step; without it the module has none.
     #[serde(default)]
     pub policy: Option<Value>,
+    /// The secret that it is configured with; without it that of all vectors. With an empty one no mail is recognised.
+    #[serde(default)]
+    pub secret: Option<String>,
     /// Input that all steps share: their own fields go over these.
     #[serde(default)]
     pub given: Value,

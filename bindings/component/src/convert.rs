@@ -137,7 +137,7 @@ cases! {
     }
     Note: contract => wit {
         Probe, GoodStanding, Capable, PenaltyBegins, PenaltyRenewed, PenaltyEnds, NotRolledOut, MalformedRecord,
-        Ipv4ArrivalsNotVisible, Other(word)
+        Ipv4ArrivalsNotVisible, NeverFallsBack, LetInBegins, LetInUsedUp, VerbNotBelieved, Other(word)
     }
     MatchKind: contract => wit { Exact, Inferred }
     AuthResult: contract => wit { None, Pass, Fail, Softfail, Neutral, Policy, Temperror, Permerror }

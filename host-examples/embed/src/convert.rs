@@ -113,7 +113,7 @@ cases! { wit => contract:
     }
     Note {
         Probe, GoodStanding, Capable, PenaltyBegins, PenaltyRenewed, PenaltyEnds, NotRolledOut, MalformedRecord,
-        Ipv4ArrivalsNotVisible, Other(word)
+        Ipv4ArrivalsNotVisible, NeverFallsBack, LetInBegins, LetInUsedUp, VerbNotBelieved, Other(word)
     }
     MatchKind { Exact, Inferred }
     AuthResult { None, Pass, Fail, Softfail, Neutral, Policy, Temperror, Permerror }

@@ -1,0 +1,163 @@
+//! Which mail is it? (A33) The fingerprint of a mail is the same over IPv6 and over IPv4, and at each retry.
+
+use crate::address::Address;
+use crate::contract::{Connection, Envelope, Key, KeyKind, Message};
+use crate::hash::HashKey;
+
+/// The keys under which a mail's refusal is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fingerprints {
+    /// Of sender, Message-ID and Date. Recipients are no part of it: a server may send a mail to some of them over IPv6 and to others over
+    /// IPv4. Absent for mail without Message-ID, and before the message is there.
+    pub(crate) exact: Option<Key>,
+    /// Of sender and EHLO name. Absent for the null sender: bounces of many mails would be one.
+    pub(crate) inferred: Option<Key>,
+}
+
+/// The kinds of fingerprints, for the hash.
+const EXACT: u8 = 1;
+const INFERRED: u8 = 2;
+
+impl Fingerprints {
+    /// Those of the mail that is being sent; none where the host gave no secret.
+    pub(crate) fn of(key: HashKey, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Self {
+        let Some(envelope) = envelope.filter(|_| key.is_secret()) else { return Fingerprints::default() };
+        let sender = normalised(&envelope.mail_from);
+        let message_id = message.and_then(|message| message.message_id.as_deref()).map(bare).unwrap_or_default();
+        let exact = (!message_id.is_empty()).then(|| {
+            let date = message.and_then(|message| message.date.as_deref()).unwrap_or_default();
+            mail_key(KeyKind::Exact, key.fingerprint(EXACT, &[&sender, message_id, date.trim()]))
+        });
+        let inferred = connection.ehlo_name.as_deref().filter(|_| !sender.is_empty()).map(|name| {
+            let name = name.to_ascii_lowercase();
+            mail_key(KeyKind::Inferred, key.fingerprint(INFERRED, &[&sender, &name]))
+        });
+        Fingerprints { exact, inferred }
+    }
+
+    /// Both, as far as they exist.
+    pub(crate) fn keys(self) -> impl Iterator<Item = Key> {
+        self.exact.into_iter().chain(self.inferred)
+    }
+}
+
+/// The first 32 bits of a fingerprint, by which a network's record knows its mails; never 0.
+pub(crate) fn tag(key: Key) -> u32 {
+    key.address.words()[0] | 1
+}
+
+fn mail_key(kind: KeyKind, hash: u128) -> Key {
+    Key { kind, address: Address::from_bits(hash), prefix_length: 128 }
+}
+
+/// A Message-ID without its angle brackets.
+fn bare(message_id: &str) -> &str {
+    let text = message_id.trim();
+    text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text)
+}
+
+/// The sender without what changes from mail to mail or from hop to hop: tags of BATV, wraps of SRS, the recipients of VERP, numbers.
+fn normalised(mail_from: &str) -> String {
+    let lower = mail_from.to_ascii_lowercase();
+    let (mut local, mut domain) = lower.rsplit_once('@').unwrap_or((&lower, ""));
+    local = without_batv(local);
+    if let Some((original, at)) = without_srs(local) {
+        (local, domain) = (without_batv(original), at);
+    }
+    let mut sender = String::with_capacity(local.len() + domain.len() + 1);
+    let mut after_digit = false;
+    for c in without_verp(local).chars() {
+        let is_digit = c.is_ascii_digit();
+        // A number, however long, is one sign: mailing lists and shops count their bounce addresses.
+        if !is_digit {
+            sender.push(c);
+        } else if !after_digit {
+            sender.push('#');
+        }
+        after_digit = is_digit;
+    }
+    if !sender.is_empty() || !domain.is_empty() {
+        sender.push('@');
+        sender.push_str(domain);
+    }
+    sender
+}
+
+/// `prvs=tag=local` (draft-levine-smtp-batv), and what SparkPost and Barracuda write.
+fn without_batv(local: &str) -> &str {
+    let tagged = ["prvs=", "msprvs1=", "btv1=="].into_iter().find_map(|word| local.strip_prefix(word));
+    tagged.and_then(|rest| rest.split_once('=')).map_or(local, |(_, rest)| rest.trim_start_matches('='))
+}
+
+/// `SRS0=hash=time=domain=local` and `SRS1=hash=forwarder==hash=time=domain=local`: local part and domain of the sender before.
+fn without_srs(local: &str) -> Option<(&str, &str)> {
+    let rest = match local.strip_prefix("srs0") {
+        Some(rest) => rest.strip_prefix(['=', '+', '-'])?,
+        None => {
+            let rest = local.strip_prefix("srs1")?.strip_prefix(['=', '+', '-'])?;
+            let after =
+                |mark: &[u8; 2]| rest.as_bytes().windows(2).position(|pair| pair == mark).and_then(|at| rest.get(at + 2..));
+            [b"==", b"=+", b"=-"].into_iter().find_map(after)?
+        }
+    };
+    let mut parts = rest.splitn(4, '=');
+    let (_hash, _time) = (parts.next()?, parts.next()?);
+    let domain = parts.next()?;
+    Some((parts.next()?, domain))
+}
+
+/// `list-bounces+user=example.com` and `list-bounces-user=example.com` without the recipient, `user+tag` without the tag.
+fn without_verp(local: &str) -> &str {
+    let cut = match local.find('+').filter(|&at| at > 0) {
+        Some(at) => Some(at),
+        None => local.split_once('=').and_then(|(before, _)| before.rfind('-')).filter(|&at| at > 0),
+    };
+    cut.and_then(|at| local.get(..at)).unwrap_or(local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_from_mail_to_mail_is_left_out() {
+        for (mail_from, expected) in [
+            ("alice@example.net", "alice@example.net"),
+            ("Alice@EXAMPLE.net", "alice@example.net"),
+            ("prvs=2345abcdef=alice@example.net", "alice@example.net"),
+            ("msprvs1=19876abc=bounces-77@example.net", "bounces-#@example.net"),
+            ("btv1==012abc==alice@example.net", "alice@example.net"),
+            ("SRS0=HHH=TT=example.net=alice@forward.example", "alice@example.net"),
+            ("srs0+HHH=TT=example.net=alice@forward.example", "alice@example.net"),
+            ("SRS0=HHH=TT=example.net=a=b@forward.example", "a=b@example.net"),
+            ("SRS1=GGG=first.example==HHH=TT=example.net=alice@second.example", "alice@example.net"),
+            ("SRS0=HHH=TT=example.net=prvs=0123=alice@forward.example", "alice@example.net"),
+            ("list-bounces+bob=example.org@lists.example", "list-bounces@lists.example"),
+            ("list-bounces-bob=example.org@lists.example", "list-bounces@lists.example"),
+            ("bounce-123456-7@shop.example", "bounce-#-#@shop.example"),
+            ("+tag@example.net", "+tag@example.net"),
+            ("=x@example.net", "=x@example.net"),
+            ("postmaster", "postmaster@"),
+            ("\"a@b\"@example.net", "\"a@b\"@example.net"),
+            ("", ""),
+        ] {
+            assert_eq!(normalised(mail_from), expected, "{mail_from}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_wrap_stays() {
+        for mail_from in ["prvs=abc@example.net", "srs0@example.net", "srs0=a=b@example.net", "srs1=a=b=c=d=e@example.net"] {
+            let (local, domain) = mail_from.rsplit_once('@').expect("an address");
+            assert_eq!((without_batv(local), without_srs(local)), (local, None), "{domain}");
+        }
+    }
+
+    #[test]
+    fn angle_brackets_of_a_message_id_do_not_matter() {
+        assert_eq!(bare(" <1@example.net> "), "1@example.net");
+        assert_eq!(bare("1@example.net"), "1@example.net");
+        assert_eq!(bare("<1@example.net"), "<1@example.net");
+        assert_eq!(bare("<>"), "");
+    }
+}

@@ -1,0 +1,175 @@
+//! The record of a network.
+
+use super::Window;
+use crate::evidence::Evidence;
+
+/// The record of a network (P13). Times are seconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkRecord {
+    /// Messages that passed and failed (A6).
+    pub evidence: Evidence,
+    /// The last penalty, until its doublings are forgotten (A7).
+    pub penalty: Option<PenaltyRecord>,
+    /// When a session last acknowledged the extension (A5).
+    pub capable_at: Option<u64>,
+    /// When a session that was shown the keyword last went on without the verb (A5).
+    pub incapable_at: Option<u64>,
+    /// Messages accepted on a temporary error (A27).
+    pub temporary: Option<Window>,
+    /// The network is let in for a time (A34).
+    pub let_in: Option<LetIn>,
+    /// Refused mails that have not been seen since, a few of them (A7, A37).
+    pub waiting: [Option<Waiting>; WAITING],
+    /// Until then an acknowledgement does not spare the network a refusal at the greeting (A37).
+    pub not_believed_until: Option<u64>,
+    /// When a connection last passed the penalty for the sake of a refused mail (A7).
+    pub probed_at: Option<u64>,
+}
+
+/// A penalty (A7). Times are seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PenaltyRecord {
+    /// The greeting is refused before this.
+    pub refuse_until: u64,
+    /// How often the time was doubled.
+    pub doublings: u8,
+    /// When a message last failed.
+    pub last_failure: u64,
+    /// Made in observe mode: does not count when enforcing (A38).
+    pub simulated: bool,
+}
+
+/// That a network is let in (A34). Times are seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetIn {
+    /// Since when.
+    pub since: u64,
+    /// The first second in which it is not.
+    pub until: u64,
+    /// An operator's exemption: without a limit on unauthenticated mail.
+    pub by_operator: bool,
+    /// Unauthenticated mail that came in so.
+    pub failing: Option<Window>,
+}
+
+impl LetIn {
+    /// Whether it holds at `now`.
+    pub fn in_force(&self, now: u64) -> bool {
+        now < self.until
+    }
+}
+
+/// So many refused mails are kept in a network's record. Three are what A37 asks for, and one what a probe needs.
+const WAITING: usize = 4;
+
+/// How long a refused mail lets probes through, in seconds: 6 h (A7).
+pub const WAITING_LASTS: u64 = 6 * 3600;
+
+/// A refused mail that has not been seen since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The first 32 bits of its exact fingerprint, 0 where it has none.
+    pub exact: u32,
+    /// Those of its inferred one.
+    pub inferred: u32,
+    /// When it was first refused; seconds since 1970.
+    pub since: u64,
+    /// Whether the session had acknowledged the extension.
+    pub acknowledged: bool,
+}
+
+impl NetworkRecord {
+    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of a mail that lets
+    /// no probe through any more, else the oldest's; a mail of an acknowledged session gives way to another such only.
+    pub(crate) fn add_waiting(&mut self, new: Waiting) {
+        let same = |waiting: &Waiting| waiting.exact == new.exact && (new.exact != 0 || waiting.inferred == new.inferred);
+        if self.waiting.iter().flatten().any(same) {
+            return;
+        }
+        let worth = |place: &Option<Waiting>| match place {
+            None => (0, 0),
+            Some(waiting) if !waiting.acknowledged => (1, waiting.since),
+            Some(waiting) => (2, waiting.since),
+        };
+        if let Some(place) = self.waiting.iter_mut().min_by_key(|place| worth(place))
+            && (new.acknowledged || worth(place).0 < 2)
+        {
+            *place = Some(new);
+        }
+    }
+
+    /// Mails were seen: those with this exact or this inferred fingerprint wait no longer.
+    pub(crate) fn remove_waiting(&mut self, exact: Option<u32>, inferred: Option<u32>) {
+        for place in &mut self.waiting {
+            let seen = |waiting: &Waiting| {
+                exact.is_some_and(|exact| waiting.exact == exact)
+                    || inferred.is_some_and(|inferred| waiting.exact == 0 && waiting.inferred == inferred)
+            };
+            if place.as_ref().is_some_and(seen) {
+                *place = None;
+            }
+        }
+    }
+
+    /// Whether a refused mail lets probes through.
+    pub(crate) fn has_waiting(&self, now: u64) -> bool {
+        self.waiting.iter().flatten().any(|waiting| now.saturating_sub(waiting.since) < WAITING_LASTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(exact: u32, since: u64, acknowledged: bool) -> Waiting {
+        Waiting { exact, inferred: 9, since, acknowledged }
+    }
+
+    fn exact(record: &NetworkRecord) -> Vec<u32> {
+        let mut all: Vec<u32> = record.waiting.iter().flatten().map(|waiting| waiting.exact).collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn the_oldest_gives_way_and_those_of_acknowledged_sessions_last() {
+        let mut record = NetworkRecord::default();
+        record.add_waiting(waiting(1, 1, true));
+        for n in 2..=4 {
+            record.add_waiting(waiting(n, n.into(), false));
+        }
+        record.add_waiting(waiting(2, 9, false));
+        assert_eq!(record.waiting[1], Some(waiting(2, 2, false)), "it keeps its time");
+        record.add_waiting(waiting(5, 5, false));
+        assert_eq!(exact(&record), [1, 3, 4, 5]);
+        for n in 6..=8 {
+            record.add_waiting(waiting(n, n.into(), true));
+        }
+        assert_eq!(exact(&record), [1, 6, 7, 8]);
+        record.add_waiting(waiting(9, 9, false));
+        assert_eq!(exact(&record), [1, 6, 7, 8], "none gives way to it");
+        record.add_waiting(waiting(10, 10, true));
+        assert_eq!(exact(&record), [6, 7, 8, 10]);
+    }
+
+    #[test]
+    fn what_was_seen_waits_no_longer() {
+        let mut record = NetworkRecord::default();
+        record.add_waiting(waiting(1, 1, false));
+        record.add_waiting(waiting(0, 2, false));
+        record.remove_waiting(Some(2), Some(8));
+        assert_eq!(exact(&record), [0, 1]);
+        record.remove_waiting(None, Some(9));
+        assert_eq!(exact(&record), [1], "a mail with a fingerprint of its own is not any mail of its sender");
+        record.remove_waiting(Some(1), None);
+        assert!(exact(&record).is_empty());
+    }
+
+    #[test]
+    fn a_mail_waits_for_six_hours() {
+        let mut record = NetworkRecord::default();
+        record.add_waiting(waiting(1, 1000, false));
+        assert!(record.has_waiting(1000 + WAITING_LASTS - 1));
+        assert!(!record.has_waiting(1000 + WAITING_LASTS));
+    }
+}
