@@ -14,7 +14,7 @@ pub(crate) const VERB_WATCHED: u64 = 5 * 24 * 3600;
 
 /// Whether this mail was refused so often, and over such a time, that its client does not fall back.
 pub(crate) fn is_reached(policy: &NoFallback, mail: &MailRecord) -> bool {
-    mail.settled.is_none() && mail.refusals >= policy.refusals && mail.lasted() >= policy.over.into()
+    mail.refusals >= policy.refusals && mail.lasted() >= policy.over.into()
 }
 
 /// Whether a network is let in.
