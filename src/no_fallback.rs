@@ -1,7 +1,7 @@
 //! Clients that do not fall back (P15, A34), and those that issue the verb but do not (A37).
 
 use crate::policy::NoFallback;
-use crate::record::{BudgetRecord, LetIn, MailRecord, NetworkRecord, Window};
+use crate::record::{BudgetRecord, LetIn, MailRecord, NetworkRecord, VERB_WATCHED, Window};
 
 /// For so long a network whose verb turned out to be a pretext is not believed, in seconds (A37).
 const NOT_BELIEVED_FOR: u64 = 7 * 24 * 3600;
@@ -9,9 +9,6 @@ const NOT_BELIEVED_FOR: u64 = 7 * 24 * 3600;
 const PRETEXTS: usize = 3;
 /// So long they were not seen, in seconds (A37).
 const UNSEEN_FOR: u64 = 3600;
-/// So long a mail that was refused in an acknowledged session is kept for that, in seconds: as long as its record.
-pub(crate) const VERB_WATCHED: u64 = 5 * 24 * 3600;
-
 /// Whether this mail was refused so often, and over such a time, that its client does not fall back.
 pub(crate) fn is_reached(policy: &NoFallback, mail: &MailRecord) -> bool {
     mail.refusals >= policy.refusals && mail.lasted() >= policy.over.into()
@@ -134,7 +131,7 @@ mod tests {
     fn waiting(mails: u32, acknowledged: bool) -> NetworkRecord {
         let mut record = NetworkRecord { capable_at: Some(NOW), ..NetworkRecord::default() };
         for n in 1..=mails {
-            record.add_waiting(Waiting { exact: n, inferred: 0, since: NOW, acknowledged });
+            record.add_waiting(Waiting { exact: n, inferred: 0, since: NOW, acknowledged }, NOW);
         }
         record
     }

@@ -134,12 +134,13 @@ impl Mail {
         self.inferred.refuse(&refusal);
         let waits = self.exact.record.as_ref().or(self.inferred.record.as_ref());
         if let Some(since) = waits.map(|mail| mail.first_refusal) {
-            record.add_waiting(Waiting {
+            let waiting = Waiting {
                 exact: self.exact.tag().unwrap_or(0),
                 inferred: self.inferred.tag().unwrap_or(0),
                 since,
                 acknowledged: case.connection.acknowledged,
-            });
+            };
+            record.add_waiting(waiting, now);
         }
         self.exact.record.as_ref()
     }

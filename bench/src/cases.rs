@@ -4,8 +4,10 @@ use std::hint::black_box;
 
 use smtp_fallback_embed::Pool;
 use smtp_fallback_policy::Module;
+use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
-    AuthResult, AuthResults, Connection, Dkim, Envelope, Listener, Message, Reason, Spf, Stage, StoredRecord, Tls,
+    AuthResult, AuthResults, Connection, Dkim, Envelope, Key, Listener, Message, Reason, RecordUpdate, Spf, Stage, StoredRecord,
+    Tls,
 };
 
 /// One call of `keys` and `decide`.
@@ -53,6 +55,37 @@ impl Case {
             case.connection.records = records.iter().filter(|record| keys.contains(&record.key)).cloned().collect();
         }
         all
+    }
+
+    /// A message without authentication.
+    pub(crate) fn refusal() -> Case {
+        message(AuthResult::None)
+    }
+
+    /// What was asked, with another client, time and Message-ID, so that it is another mail.
+    pub(crate) fn of_another_client(&mut self, client: Address, n: u64, now: u64) -> &Connection {
+        for connection in [&mut self.asking, &mut self.connection] {
+            connection.client = client;
+            connection.now = now;
+            connection.records.clear();
+        }
+        if let Some(message) = &mut self.message {
+            message.message_id = Some(format!("<{n}@example.net>"));
+        }
+        &self.connection
+    }
+
+    /// The keys of the records that the component wants.
+    pub(crate) fn keys_in(&self, pool: &Pool) -> Vec<Key> {
+        pool.keys(&self.asking, self.envelope.as_ref(), self.message.as_ref())
+    }
+
+    /// The component's decision with these records, and the records again.
+    pub(crate) fn decide_with(&mut self, pool: &Pool, records: Vec<StoredRecord>) -> (Vec<RecordUpdate>, &[StoredRecord]) {
+        self.connection.records = records;
+        let Case { connection, envelope, message, auth_results, .. } = self;
+        let decision = pool.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref()).decision;
+        (decision.records, &connection.records)
     }
 
     pub(crate) fn decide_natively(&self, module: &Module) {

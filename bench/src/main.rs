@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: what `keys` and `decide` cost at the greeting, for an accepted and for a refused message, natively and
-//! through the shipped component, as multiples of an empty component call in the same run.
+//! through the shipped component, as multiples of an empty component call in the same run. `cargo xtask bench records`: what records
+//! cost in the embedded store; `cargo xtask bench redis`: in a Redis that hosts share.
 
 mod cases;
 mod empty;
 mod measure;
+mod redis;
+mod store;
 
 use std::process::ExitCode;
 
@@ -25,13 +28,26 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let path = match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--component"), Some(path)) => path,
-        _ => return Err("usage: smtp-fallback-bench --component FILE".into()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (path, rest) = match &arguments[..] {
+        [option, path, rest @ ..] if option == "--component" => (path, rest),
+        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis]".into()),
     };
-    let component = Component::from_file(&path, &Limits::default())?;
-    let (pool, _) = Pool::configure(&component, POLICY, SECRET)?;
+    match rest {
+        [] => decisions(path),
+        [word, rest @ ..] if word == "records" => store::run(path, rest),
+        [word] if word == "redis" => redis::run(),
+        [word, ..] => Err(format!("found {word:?}, expected records, redis, or nothing for decisions").into()),
+    }
+}
+
+fn pool(component: &str) -> Result<Pool, Box<dyn std::error::Error>> {
+    let component = Component::from_file(component, &Limits::default())?;
+    Ok(Pool::configure(&component, POLICY, SECRET)?.0)
+}
+
+fn decisions(component: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let pool = pool(component)?;
     let mut native = Module::new();
     native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
     let mut empty = empty::Empty::new()?;

@@ -1,12 +1,11 @@
 //! How long a record is worth keeping, and what it costs to lose it.
 
-use super::network::WAITING_LASTS;
+use super::network::{VERB_WATCHED, WAITING_LASTS};
 use super::{AddressRecord, BudgetRecord, Codec as _, MailRecord, NetworkRecord, Window, address_key, budget_key, network_key};
 use crate::address::Address;
 use crate::contract::{Key, RecordUpdate};
 use crate::evidence::{Evidence, MESSAGE};
 use crate::network::Network;
-use crate::no_fallback;
 use crate::penalty;
 use crate::policy::Penalty;
 
@@ -31,7 +30,7 @@ impl NetworkRecord {
     /// As an update for the host. It lives as long as its longest part (A5).
     pub(crate) fn update(&self, network: Network, policy: &Penalty, now: u64) -> RecordUpdate {
         let waiting = self.waiting.iter().flatten().map(|waiting| {
-            let lasts = if waiting.acknowledged { no_fallback::VERB_WATCHED } else { WAITING_LASTS };
+            let lasts = if waiting.acknowledged { VERB_WATCHED } else { WAITING_LASTS };
             waiting.since.min(now).saturating_add(lasts)
         });
         let ends = [

@@ -65,6 +65,9 @@ const WAITING: usize = 4;
 /// How long a refused mail lets probes through, in seconds: 6 h (A7).
 pub const WAITING_LASTS: u64 = 6 * 3600;
 
+/// So long a mail that was refused in an acknowledged session is kept, in seconds (A37): as long as its own record.
+pub(crate) const VERB_WATCHED: u64 = 5 * 24 * 3600;
+
 /// A refused mail that has not been seen since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -79,20 +82,20 @@ pub struct Waiting {
 }
 
 impl NetworkRecord {
-    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of a mail that lets
-    /// no probe through any more, else the oldest's; a mail of an acknowledged session gives way to another such only.
-    pub(crate) fn add_waiting(&mut self, new: Waiting) {
+    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of the oldest. Those of
+    /// acknowledged sessions give way to none until nothing is to be seen from them any more: only what stays can grow an hour old (A37).
+    pub(crate) fn add_waiting(&mut self, new: Waiting, now: u64) {
         let same = |waiting: &Waiting| waiting.exact == new.exact && (new.exact != 0 || waiting.inferred == new.inferred);
         if self.waiting.iter().flatten().any(same) {
             return;
         }
         let worth = |place: &Option<Waiting>| match place {
             None => (0, 0),
-            Some(waiting) if !waiting.acknowledged => (1, waiting.since),
+            Some(waiting) if !waiting.acknowledged || now.saturating_sub(waiting.since) >= VERB_WATCHED => (1, waiting.since),
             Some(waiting) => (2, waiting.since),
         };
         if let Some(place) = self.waiting.iter_mut().min_by_key(|place| worth(place))
-            && (new.acknowledged || worth(place).0 < 2)
+            && worth(place).0 < 2
         {
             *place = Some(new);
         }
@@ -134,29 +137,31 @@ mod tests {
     #[test]
     fn the_oldest_gives_way_and_those_of_acknowledged_sessions_last() {
         let mut record = NetworkRecord::default();
-        record.add_waiting(waiting(1, 1, true));
+        let mut add = |record: &mut NetworkRecord, new: Waiting| record.add_waiting(new, new.since);
+        add(&mut record, waiting(1, 1, true));
         for n in 2..=4 {
-            record.add_waiting(waiting(n, n.into(), false));
+            add(&mut record, waiting(n, n.into(), false));
         }
-        record.add_waiting(waiting(2, 9, false));
+        add(&mut record, waiting(2, 9, false));
         assert_eq!(record.waiting[1], Some(waiting(2, 2, false)), "it keeps its time");
-        record.add_waiting(waiting(5, 5, false));
+        add(&mut record, waiting(5, 5, false));
         assert_eq!(exact(&record), [1, 3, 4, 5]);
         for n in 6..=8 {
-            record.add_waiting(waiting(n, n.into(), true));
+            add(&mut record, waiting(n, n.into(), true));
         }
         assert_eq!(exact(&record), [1, 6, 7, 8]);
-        record.add_waiting(waiting(9, 9, false));
-        assert_eq!(exact(&record), [1, 6, 7, 8], "none gives way to it");
-        record.add_waiting(waiting(10, 10, true));
-        assert_eq!(exact(&record), [6, 7, 8, 10]);
+        add(&mut record, waiting(9, VERB_WATCHED, false));
+        add(&mut record, waiting(10, VERB_WATCHED, true));
+        assert_eq!(exact(&record), [1, 6, 7, 8], "none gives way to them");
+        add(&mut record, waiting(11, VERB_WATCHED + 1, true));
+        assert_eq!(exact(&record), [6, 7, 8, 11]);
     }
 
     #[test]
     fn what_was_seen_waits_no_longer() {
         let mut record = NetworkRecord::default();
-        record.add_waiting(waiting(1, 1, false));
-        record.add_waiting(waiting(0, 2, false));
+        record.add_waiting(waiting(1, 1, false), 1);
+        record.add_waiting(waiting(0, 2, false), 2);
         record.remove_waiting(Some(2), Some(8));
         assert_eq!(exact(&record), [0, 1]);
         record.remove_waiting(None, Some(9));
@@ -168,7 +173,7 @@ mod tests {
     #[test]
     fn a_mail_waits_for_six_hours() {
         let mut record = NetworkRecord::default();
-        record.add_waiting(waiting(1, 1000, false));
+        record.add_waiting(waiting(1, 1000, false), 1000);
         assert!(record.has_waiting(1000 + WAITING_LASTS - 1));
         assert!(!record.has_waiting(1000 + WAITING_LASTS));
     }

@@ -2,6 +2,7 @@
 
 mod face;
 mod run;
+pub mod simulation;
 mod vector;
 
 pub use face::{Embedded, Face, Native};

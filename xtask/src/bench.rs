@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a decision costs, natively and through the component file that is shipped.
+//! `cargo xtask bench`: what a decision costs, natively and through the component file that is shipped, and what its records cost.
 
 use crate::place::Place;
 use crate::{Failure, component, toolchain};

@@ -25,7 +25,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
   interop        Test the SMTP server between Postfix, Dovecot and openssl, as root; ARGUMENTS go to cargo test
   check          Check the format, clippy's advice and the documentation; no warning passes
-  bench          Measure decisions natively and through the component
+  bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

@@ -3,6 +3,7 @@
 //! Whatever is wrong is refused with its place, what was expected and what to do; nothing is ignored.
 
 mod limits;
+mod records;
 mod upstream;
 mod value;
 
@@ -18,6 +19,7 @@ use crate::trusted::Trusted;
 use crate::upstream::Address;
 
 pub use limits::{Limits, PolicyLimits, Verify};
+pub use records::{Monitor, Store};
 pub use upstream::Upstream;
 
 /// The whole file.
@@ -64,9 +66,14 @@ pub struct Config {
     /// Limits of the SMTP service.
     #[serde(default)]
     pub limits: Limits,
-    /// Limits of the policy component and of its records.
+    /// Limits of the policy component.
     #[serde(default)]
     pub policy_limits: PolicyLimits,
+    /// Where the policy's records live.
+    #[serde(default)]
+    pub store: Store,
+    /// Where metrics and the status page are served; nowhere if absent.
+    pub monitor: Option<Monitor>,
 }
 
 /// One address to listen on.
@@ -170,6 +177,7 @@ impl Config {
             files.extend(client_ca);
         }
         files.extend(self.upstream.as_mut().and_then(Upstream::socket));
+        files.extend(self.store.files());
         files
     }
 
@@ -226,6 +234,7 @@ impl Config {
                 ));
             }
         }
+        self.store.check()?;
         if self.limits.message_memory < self.limits.message_size {
             return Err(format!(
                 "limits.message_memory: found {} octets, expected at least limits.message_size, {} octets, or no message of \

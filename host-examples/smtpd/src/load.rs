@@ -7,7 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use smtp_fallback_store::MemoryStore;
+use smtp_fallback_monitor::Monitor;
+use smtp_fallback_store::Store;
 use smtp_fallback_verify::{Settings, Verifier, VerifierError};
 
 use crate::config::Config;
@@ -60,7 +61,12 @@ impl From<TlsError> for StartError {
 }
 
 /// What sessions share; `decider` is absent when no policy could be loaded.
-pub fn service(config: &Config, decider: Option<Arc<dyn Decider>>) -> Result<Service, StartError> {
+pub fn service(
+    config: &Config,
+    decider: Option<Arc<dyn Decider>>,
+    store: Arc<dyn Store>,
+    monitor: Option<Arc<Monitor>>,
+) -> Result<Service, StartError> {
     Ok(Service {
         host_name: config.host_name.clone(),
         domains: config.domains.clone(),
@@ -68,7 +74,8 @@ pub fn service(config: &Config, decider: Option<Arc<dyn Decider>>) -> Result<Ser
         limits: config.limits.clone(),
         reachable_over_ipv4: config.reachable_over_ipv4,
         sees_ipv4_arrivals: config.sees_ipv4_arrivals(),
-        policy: Policy::new(decider, Arc::new(MemoryStore::new(config.policy_limits.records))),
+        policy: Policy::new(decider, store, monitor),
+        store_time: config.store.time,
         verifier: Some(verifier(config)?),
         destination: destination(config)?,
         memory: Memory::new(config.limits.message_memory, config.limits.memory_for_a_network()),

@@ -9,8 +9,10 @@ use smtp_fallback_policy::contract::Mode;
 use smtp_fallback_smtpd::args::{Args, HELP, Run};
 use smtp_fallback_smtpd::config::Config;
 use smtp_fallback_smtpd::load::{self, LoadedPolicy, PolicyError, PolicySource};
+use smtp_fallback_smtpd::records::{self, RecordsError};
 use smtp_fallback_smtpd::server::{Listeners, Server};
 use smtp_fallback_smtpd::session::Service;
+use smtp_fallback_smtpd::watched::Watched;
 use smtp_fallback_smtpd::{log, notify, privileges};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
@@ -53,7 +55,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 fn check(config: &Config, run: &Run) -> Outcome {
     // All that can be found out at once is shown at once.
     let service = runtime()?.block_on(async { load::check_service(config) });
-    let policy = PolicySource::new(config, run.observe).load();
+    let policy = PolicySource::new(config, run.observe, None).load();
     if let (Err(error), Err(_)) = (&service, &policy) {
         eprintln!("smtp-fallback-smtpd: {error}");
     }
@@ -78,6 +80,9 @@ fn check(config: &Config, run: &Run) -> Outcome {
 fn serve(config: &Config, run: &Run) -> Outcome {
     log::start(&config.log, config.log_format);
     let listeners = Listeners::bind(config)?;
+    let monitoring =
+        config.monitor.as_ref().map(|monitor| smtp_fallback_monitor::Listener::bind(monitor.address, monitor.allow_remote));
+    let monitoring = monitoring.transpose()?;
     raise_file_limit(config);
     // Everything else is read by the user that reads it again later: what will fail then fails now.
     match &config.user {
@@ -93,9 +98,18 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         let _runtime = runtime.enter();
         (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
-    let mut source = PolicySource::new(config, run.observe);
+    // The records, then the secret that is kept with them, then the policy, whose hashes it keys.
+    let (store, secret) = runtime.block_on(async {
+        let store = records::open(&config.store).await?;
+        let secret = records::secret(store.as_ref()).await;
+        Ok::<_, RecordsError>((store, secret))
+    })?;
+    let control = records::control(&config.store)?;
+    let watched = Arc::new(Watched::default());
+    let mut source = PolicySource::new(config, run.observe, secret);
     let policy = source.load();
     report(&policy);
+    watched.loaded(&policy);
     if policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Enforce) && !config.reachable_over_ipv4 {
         tracing::warn!(event = "nothing-refused", "{NOT_OVER_IPV4}");
     }
@@ -104,9 +118,38 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");
     }
     runtime.block_on(async {
-        let service = Arc::new(load::service(config, policy.as_ref().ok().map(LoadedPolicy::decider))?);
+        let monitor = watched.monitor(&config.host_name, Arc::clone(&store));
+        let decider = policy.as_ref().ok().map(LoadedPolicy::decider);
+        let service = Arc::new(load::service(config, decider, Arc::clone(&store), Some(Arc::clone(&monitor)))?);
         let server = Server::new(listeners, Arc::clone(&service))?;
-        let source = Arc::new(Mutex::new(source));
+        let policies = Arc::new(Policies { source: Mutex::new(source), watched, service: Arc::clone(&service) });
+        if let Some(listener) = monitoring {
+            tracing::info!(address = %listener.address(), "metrics and status page");
+            let monitor = Arc::clone(&monitor);
+            tokio::spawn(async move {
+                if let Err(error) = listener.serve(monitor).await {
+                    tracing::error!(event = "monitor-failure", %error, "metrics and status page ended");
+                }
+            });
+        }
+        if let Some(control) = control {
+            tracing::info!(path = %control.path().display(), "control socket");
+            let service = Arc::clone(&service);
+            let keys_of = Arc::new(move |client| records::keys_of(&service.policy, client));
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let error = control.serve(store, keys_of).await;
+                tracing::error!(event = "control-failure", %error, "the control socket ended");
+            });
+        }
+        if secret.is_none() {
+            let (policies, store) = (Arc::clone(&policies), Arc::clone(&store));
+            tokio::spawn(async move {
+                let secret = records::secret_later(store.as_ref()).await;
+                policies.source.lock().await.use_secret(secret);
+                policies.reload().await;
+            });
+        }
         for address in server.addresses() {
             tracing::info!(%address, "listening");
         }
@@ -120,14 +163,18 @@ fn serve(config: &Config, run: &Run) -> Outcome {
                     tokio::select! {
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
-                        _ = hangup.recv(), if !stopping => reload(&source, &service).await,
+                        _ = hangup.recv(), if !stopping => {
+                            notify::reloading();
+                            policies.reload().await;
+                            notify::ready();
+                        }
                     }
                 }
                 stopping = true;
                 notify::stopping();
             })
             .await;
-        if let Some(pool) = source.lock().await.pool() {
+        if let Some(pool) = policies.source.lock().await.pool() {
             let FailureCounts { trap, deadline, memory, reply, unavailable } = pool.failures();
             tracing::info!(event = "stopped", trap, deadline, memory, reply, unavailable, "failures of the policy's calls");
         }
@@ -135,17 +182,31 @@ fn serve(config: &Config, run: &Run) -> Outcome {
     })
 }
 
-/// Reads policy and certificates again. What has an error stays as it was.
-async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
-    notify::reloading();
-    let (source, service) = (Arc::clone(source), Arc::clone(service));
-    let reloaded = tokio::task::spawn_blocking(move || {
+/// What a reload is about.
+struct Policies {
+    source: Mutex<PolicySource>,
+    watched: Arc<Watched>,
+    service: Arc<Service>,
+}
+
+impl Policies {
+    /// Reads policy and certificates again. What has an error stays as it was.
+    async fn reload(self: &Arc<Self>) {
+        let policies = Arc::clone(self);
+        if let Err(error) = tokio::task::spawn_blocking(move || policies.reload_now()).await {
+            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
+        }
+    }
+
+    fn reload_now(&self) {
+        let Policies { source, watched, service } = self;
         let loaded = source.blocking_lock().load();
         // It is in force when the log says so.
         if let Ok(loaded) = &loaded {
             service.policy.decide_by(loaded.decider());
         }
         report(&loaded);
+        watched.loaded(&loaded);
         if loaded.is_err() {
             tracing::error!(event = "policy-kept", "the reload failed: what was in force before stays in force");
         }
@@ -158,11 +219,7 @@ async fn reload(source: &Arc<Mutex<PolicySource>>, service: &Arc<Service>) {
                 }
             }
         }
-    });
-    if let Err(error) = reloaded.await {
-        tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
     }
-    notify::ready();
 }
 
 fn report(loaded: &Result<LoadedPolicy, PolicyError>) {

@@ -4,16 +4,37 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use smtp_fallback_monitor::Monitor;
 use smtp_fallback_policy::contract::{AuthResults, Connection, Decision, Envelope, Key, Message, RecordUpdate, StoredRecord};
 use smtp_fallback_store::Store;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::log;
 
-/// How long a decision waits for its records. Without them it goes on (a store that is gone must not stop the mail).
-const READ_TIME: Duration = Duration::from_secs(2);
-/// How long a session waits for the records of its last decision to be stored before it reads the next command.
+/// How long the records of one decision may take to be stored, beside the session.
 const WRITE_TIME: Duration = Duration::from_secs(5);
+/// So many decisions may have their records stored beside their sessions at a time; those of more are dropped, and counted.
+const WRITERS: usize = 1024;
+
+/// How long a message may still wait for the store. What is not done by then is done without.
+#[derive(Debug)]
+pub struct Allowance(Duration);
+
+impl Allowance {
+    /// So much for one message.
+    pub fn new(time: Duration) -> Self {
+        Allowance(time)
+    }
+
+    /// What the future gives, if it does so in the time that is left. It is asked once in any case: a store in memory answers at once.
+    async fn spend<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let began = Instant::now();
+        let done = timeout(self.0, future).await.ok();
+        self.0 = self.0.saturating_sub(began.elapsed());
+        done
+    }
+}
 
 /// What decides: the component, or in tests something simpler.
 pub trait Decider: Send + Sync {
@@ -56,12 +77,15 @@ pub struct Policy {
     /// Absent while no policy could be loaded: everything is accepted.
     decider: RwLock<Option<Arc<dyn Decider>>>,
     store: Arc<dyn Store>,
+    /// Counts what is decided.
+    monitor: Option<Arc<Monitor>>,
+    writers: Arc<Semaphore>,
 }
 
 impl Policy {
     /// Without a decider, everything is accepted with the reason `no-policy`.
-    pub fn new(decider: Option<Arc<dyn Decider>>, store: Arc<dyn Store>) -> Self {
-        Policy { decider: RwLock::new(decider), store }
+    pub fn new(decider: Option<Arc<dyn Decider>>, store: Arc<dyn Store>, monitor: Option<Arc<Monitor>>) -> Self {
+        Policy { decider: RwLock::new(decider), store, monitor, writers: Arc::new(Semaphore::new(WRITERS)) }
     }
 
     /// Whether there is a decider.
@@ -78,13 +102,24 @@ impl Policy {
         self.decider.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The keys of all records about an address and its networks, as far as the policy in force wants any: for the command line.
+    pub fn keys_of(&self, connection: &Connection) -> Vec<Key> {
+        self.decider().map_or_else(Vec::new, |decider| decider.keys(connection, None, None))
+    }
+
     /// Decides, and hands back the records to store once the reply is on its way.
     ///
     /// `client` and `id` (of the message, at the end of data) are for the log.
-    pub async fn ask(&self, client: IpAddr, id: Option<&str>, mut question: Question) -> (Decision, Option<Pending>) {
+    pub async fn ask(
+        &self,
+        client: IpAddr,
+        id: Option<&str>,
+        mut question: Question,
+        time: &mut Allowance,
+    ) -> (Decision, Option<Pending>) {
         let Some(decider) = self.decider() else {
             let decision = Decision::without_policy(question.connection.stage);
-            log::decision(client, id, &question, &decision);
+            self.decided(client, id, &question, &decision);
             return (decision, None);
         };
         let mut asked: Vec<Key> = Vec::new();
@@ -96,13 +131,13 @@ impl Policy {
             if keys.is_empty() {
                 break;
             }
-            match timeout(READ_TIME, self.store.get_many(&keys, connection.now)).await {
-                Ok(Ok(found)) => question.connection.records.extend(found),
-                Ok(Err(error)) => {
+            match time.spend(self.store.get_many(&keys, connection.now)).await {
+                Some(Ok(found)) => question.connection.records.extend(found),
+                Some(Err(error)) => {
                     tracing::warn!(event = "store-failure", %error, "deciding without records");
                     break;
                 }
-                Err(_) => {
+                None => {
                     tracing::warn!(event = "store-failure", error = "no answer in time", "deciding without records");
                     break;
                 }
@@ -110,30 +145,62 @@ impl Policy {
             asked.extend(keys);
         }
         let mut decision = decide(decider.as_ref(), &question);
-        log::decision(client, id, &question, &decision);
+        self.decided(client, id, &question, &decision);
         let updates = std::mem::take(&mut decision.records);
         let pending = if updates.is_empty() { None } else { Some(Pending { question, updates }) };
         (decision, pending)
     }
 
-    /// Stores the records of a decision; where another session was faster, those of the same decision made anew.
-    pub async fn store(&self, pending: Pending) {
-        let Pending { mut question, updates } = pending;
-        let Some(decider) = self.decider() else { return };
-        let seen = std::mem::take(&mut question.connection.records);
-        let now = question.connection.now;
-        let again = |records: &[StoredRecord]| {
-            question.connection.records = records.to_vec();
-            decide(decider.as_ref(), &question).records
-        };
-        let written = smtp_fallback_store::write_back(self.store.as_ref(), &seen, updates, now, again);
-        match timeout(WRITE_TIME, written).await {
-            Ok(written) if written.dropped > 0 => {
-                tracing::warn!(event = "records-dropped", dropped = written.dropped, "records were not stored");
-            }
-            Ok(_) => {}
-            Err(_) => tracing::warn!(event = "records-dropped", error = "no answer in time", "records were not stored"),
+    fn decided(&self, client: IpAddr, id: Option<&str>, question: &Question, decision: &Decision) {
+        log::decision(client, id, question, decision);
+        if let Some(monitor) = &self.monitor {
+            monitor.metrics().decision(&question.connection, question.message.as_ref(), decision);
         }
+    }
+
+    /// Stores the records of a decision; where another session was faster, those of the same decision made anew. What takes longer than the
+    /// time that is left goes on beside the session.
+    pub async fn store(&self, pending: Pending, time: &mut Allowance) {
+        let Some(decider) = self.decider() else { return };
+        let (store, monitor) = (Arc::clone(&self.store), self.monitor.clone());
+        let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
+            return dropped(monitor.as_deref(), pending.updates.len(), "too many are waiting to be stored");
+        };
+        let mut writing = Box::pin(write(store, decider, monitor, pending, permit));
+        if time.spend(&mut writing).await.is_none() {
+            tokio::spawn(writing);
+        }
+    }
+}
+
+async fn write(
+    store: Arc<dyn Store>,
+    decider: Arc<dyn Decider>,
+    monitor: Option<Arc<Monitor>>,
+    pending: Pending,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Pending { mut question, updates } = pending;
+    let seen = std::mem::take(&mut question.connection.records);
+    let (source, now, count) = (question.connection.client, question.connection.now, updates.len());
+    let again = |records: &[StoredRecord]| {
+        question.connection.records = records.to_vec();
+        decide(decider.as_ref(), &question).records
+    };
+    let written = smtp_fallback_store::write_back(store.as_ref(), &seen, updates, source, now, again);
+    match timeout(WRITE_TIME, written).await {
+        Ok(written) if written.dropped > 0 => {
+            dropped(monitor.as_deref(), written.dropped, "the store failed, or others were faster")
+        }
+        Ok(_) => {}
+        Err(_) => dropped(monitor.as_deref(), count, "no answer in time"),
+    }
+}
+
+fn dropped(monitor: Option<&Monitor>, records: usize, error: &str) {
+    tracing::warn!(event = "records-dropped", dropped = records, error, "records were not stored");
+    if let Some(monitor) = monitor {
+        monitor.metrics().records_dropped(records as u64);
     }
 }
 
@@ -147,7 +214,7 @@ pub(crate) mod tests {
     use super::*;
     use smtp_fallback_policy::address::Address;
     use smtp_fallback_policy::contract::{KeyKind, Listener, Reason, Stage, Tls, Verdict};
-    use smtp_fallback_store::{BoxFuture, MemoryStore, StoreError, Swap};
+    use smtp_fallback_store::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret, StoreError, Swap, Write};
 
     const CLIENT: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
@@ -186,6 +253,14 @@ pub(crate) mod tests {
         RecordUpdate { key: key(bits), value: vec![value], expires_in: 60, weight: 1 }
     }
 
+    fn write(update: &RecordUpdate) -> Write<'_> {
+        Write { expected: None, update, source: Address::from_bits(1), now: 1000 }
+    }
+
+    fn time() -> Allowance {
+        Allowance::new(Duration::from_secs(10))
+    }
+
     fn question() -> Question {
         let connection = Connection {
             stage: Stage::Mail,
@@ -214,11 +289,11 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn without_a_policy_everything_is_accepted() {
-        let policy = Policy::new(None, Arc::new(MemoryStore::new(10)));
+        let policy = Policy::new(None, Arc::new(MemoryStore::new(10)), None);
         let mut question = question();
-        assert_eq!(policy.ask(CLIENT, None, question.clone()).await.0.verdict, Verdict::Continue);
+        assert_eq!(policy.ask(CLIENT, None, question.clone(), &mut time()).await.0.verdict, Verdict::Continue);
         question.connection.stage = Stage::EndOfData;
-        let (decision, pending) = policy.ask(CLIENT, None, question).await;
+        let (decision, pending) = policy.ask(CLIENT, None, question, &mut time()).await;
         assert_eq!((decision.verdict, decision.reason), (Verdict::Accept, Reason::NoPolicy));
         assert!(pending.is_none());
     }
@@ -227,7 +302,7 @@ pub(crate) mod tests {
     async fn finds_the_records_in_two_rounds() {
         let store = Arc::new(MemoryStore::new(10));
         for (address, value) in [(1, 7), (7, 8), (8, 9)] {
-            assert_eq!(store.compare_and_set(None, &update(address, value), 1000).await, Ok(Swap::Stored));
+            assert_eq!(store.compare_and_set(write(&update(address, value))).await, Ok(Swap::Stored));
         }
         let found = Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = Arc::clone(&found);
@@ -235,8 +310,8 @@ pub(crate) mod tests {
             *seen.lock().expect("sound") = connection.records.iter().map(|record| record.value[0]).collect();
             decision(Verdict::Continue)
         });
-        let policy = Policy::new(Some(Arc::new(decider)), store);
-        assert!(policy.ask(CLIENT, None, question()).await.1.is_none());
+        let policy = Policy::new(Some(Arc::new(decider)), store, None);
+        assert!(policy.ask(CLIENT, None, question(), &mut time()).await.1.is_none());
         assert_eq!(*found.lock().expect("sound"), [7, 8], "two rounds, and each record once");
     }
 
@@ -244,39 +319,64 @@ pub(crate) mod tests {
     async fn a_conflict_is_decided_anew() {
         let store = Arc::new(MemoryStore::new(10));
         let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
-        let policy = Policy::new(Some(Arc::new(counter)), Arc::clone(&store) as Arc<dyn Store>);
-        let (_, first) = policy.ask(CLIENT, None, question()).await;
-        let (_, second) = policy.ask(CLIENT, None, question()).await;
-        policy.store(first.expect("a record")).await;
-        policy.store(second.expect("a record")).await;
+        let policy = Policy::new(Some(Arc::new(counter)), Arc::clone(&store) as Arc<dyn Store>, None);
+        let (_, first) = policy.ask(CLIENT, None, question(), &mut time()).await;
+        let (_, second) = policy.ask(CLIENT, None, question(), &mut time()).await;
+        policy.store(first.expect("a record"), &mut time()).await;
+        policy.store(second.expect("a record"), &mut time()).await;
         let kept = store.get_many(&[key(1)], 1000).await.expect("works");
         assert_eq!(kept[0].value, [2], "both were counted");
     }
 
-    #[tokio::test]
-    async fn a_broken_store_stops_nothing() {
-        struct Broken;
-        impl Store for Broken {
-            fn get_many<'a>(&'a self, _: &'a [Key], _: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
-                Box::pin(async { Err(StoreError::Unavailable("gone".into())) })
+    /// A store that answers nothing, or errors.
+    struct Broken {
+        reads: bool,
+    }
+
+    impl Store for Broken {
+        fn get_many<'a>(&'a self, _: &'a [Key], _: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+            if self.reads {
+                return Box::pin(async { Ok(Vec::new()) });
             }
-            fn compare_and_set<'a>(
-                &'a self,
-                _: Option<&'a [u8]>,
-                _: &'a RecordUpdate,
-                _: u64,
-            ) -> BoxFuture<'a, Result<Swap, StoreError>> {
-                Box::pin(std::future::pending())
-            }
+            Box::pin(std::future::pending())
         }
-        tokio::time::timeout(WRITE_TIME * 2, async {
-            let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
-            let policy = Policy::new(Some(Arc::new(counter)), Arc::new(Broken));
-            let (decision, pending) = policy.ask(CLIENT, None, question()).await;
-            assert_eq!(decision.verdict, Verdict::Continue);
-            policy.store(pending.expect("a record")).await;
-        })
-        .await
-        .expect("waits have limits");
+        fn compare_and_set<'a>(&'a self, _: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+            Box::pin(std::future::pending())
+        }
+        fn scan<'a>(&'a self, _: Cursor, _: usize, _: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+            Box::pin(async { Err(StoreError::Unavailable("gone".into())) })
+        }
+        fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+            Box::pin(async { Err(StoreError::Unavailable("gone".into())) })
+        }
+        fn health(&self) -> Health {
+            Health::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_for_its_allowance_and_not_longer() {
+        let counter = || Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
+        let allowed = Duration::from_millis(300);
+        let mut time = Allowance::new(allowed);
+        let began = Instant::now();
+        let policy = Policy::new(Some(Arc::new(counter())), Arc::new(Broken { reads: false }), None);
+        let (decision, pending) = policy.ask(CLIENT, None, question(), &mut time).await;
+        assert_eq!(decision.verdict, Verdict::Continue);
+        assert!(began.elapsed() >= allowed);
+        policy.store(pending.expect("a record"), &mut time).await;
+        let _ = policy.ask(CLIENT, None, question(), &mut time).await;
+        assert!(began.elapsed() < 2 * allowed, "reads and writes share it: {:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn records_beyond_those_that_wait_already_are_dropped() {
+        let counter = Scripted(|connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| counting(connection));
+        let policy = Policy::new(Some(Arc::new(counter)), Arc::new(Broken { reads: true }), None);
+        for _ in 0..WRITERS + 10 {
+            let (_, pending) = policy.ask(CLIENT, None, question(), &mut time()).await;
+            policy.store(pending.expect("a record"), &mut Allowance::new(Duration::ZERO)).await;
+        }
+        assert_eq!(policy.writers.available_permits(), 0);
     }
 }

@@ -38,7 +38,7 @@ use crate::config::Limits;
 use crate::log::TemporaryErrors;
 use crate::maildir::Maildir;
 use crate::memory::Memory;
-use crate::policy::{Pending, Policy};
+use crate::policy::{Allowance, Pending, Policy};
 use crate::reply::{ClientReads, Reply};
 use crate::tls::Certificates;
 use crate::upstream::{Settings, Upstream};
@@ -66,6 +66,8 @@ pub struct Service {
     pub sees_ipv4_arrivals: bool,
     /// The policy.
     pub policy: Policy,
+    /// How long a message may wait for its records.
+    pub store_time: Duration,
     /// What verifies messages. Without it, none is verified.
     pub verifier: Option<Verifier>,
     /// Where messages go.
@@ -136,6 +138,8 @@ where
         transaction: None,
         smtputf8: false,
         pending: None,
+        store_time: Allowance::new(service.store_time),
+        had_transaction: false,
         upstream: None,
         last_words: None,
         ambiguous: false,
@@ -158,7 +162,7 @@ where
         session.write(&reply);
     }
     if let Some(pending) = session.pending.take() {
-        session.service.policy.store(pending).await;
+        session.service.policy.store(pending, &mut session.store_time).await;
     }
     let Session { wire, upstream, .. } = session;
     // Upstream is told whatever the client does meanwhile; a transaction that it has open ends with the connection.
@@ -194,6 +198,10 @@ struct Session<S> {
     smtputf8: bool,
     /// Records of the last decision, to be stored while its reply is sent.
     pending: Option<Pending>,
+    /// How long the message that comes next, or is coming, may still wait for its records.
+    store_time: Allowance,
+    /// A transaction was begun.
+    had_transaction: bool,
     /// The connection to the mail system behind, from EHLO on. Boxed: most sessions of a Maildir have none.
     upstream: Option<Box<Upstream>>,
     /// What upstream said when it went away in the middle of a transaction.
@@ -264,12 +272,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Writes a reply; says whether it is the last. When there are records to store, the client gets it now and they are stored at the same
-    /// time, and both are done before the next command is read: what the client does next finds them.
+    /// time, and both are done before the next command is read, unless the store takes too long: what the client does next finds them.
     async fn send(&mut self, reply: Reply) -> Result<bool, End> {
         self.write(&reply);
         if let Some(pending) = self.pending.take() {
             // First the store: one in memory is done before the client can have the reply and come back.
-            let stored = Box::pin(self.service.policy.store(pending));
+            let stored = Box::pin(self.service.policy.store(pending, &mut self.store_time));
             let ((), sent) = tokio::join!(biased; stored, self.wire.flush());
             sent?;
         }

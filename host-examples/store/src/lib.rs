@@ -1,17 +1,24 @@
-//! Where the policy's records live: the interface of a store, one in memory, and writing records back after a decision.
+//! Where the policy's records live: the interface of a store, the stores, and writing records back after a decision.
 //!
 //! A host reads with [`Store::get_many`] what `keys` names, passes it to `decide`, and hands the records of the answer to
 //! [`write_back`], off the reply's path: the client need not wait for it.
 
+pub mod control;
+pub mod embedded;
 mod memory;
+pub mod redis;
+mod table;
 mod write_back;
 
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
+use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, RecordUpdate, StoredRecord};
 
 pub use memory::MemoryStore;
+pub use table::Limits;
 pub use write_back::{TRIES, WriteBack, write_back};
 
 /// The longest value that a store takes, in octets. The module's records are far shorter; a longer one is a fault.
@@ -30,17 +37,90 @@ pub trait Store: Send + Sync {
     /// `now` is in seconds since 1970-01-01T00:00:00Z.
     fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>>;
 
-    /// Stores the update if the unexpired value under its key is `expected`, in one indivisible step. With `None` it stores if
-    /// there is no value, or only one that has expired at `now`.
+    /// Stores the update if the unexpired value under its key is the expected one, in one indivisible step.
     ///
-    /// The record expires at `now` + `expires_in`; an `expires_in` of 0 removes what is there. The value may have up to
+    /// The record expires `expires_in` after `now`; an `expires_in` of 0 removes what is there. The value may have up to
     /// [`MAX_VALUE_OCTETS`] octets. When the store is full, it makes room for the new record.
-    fn compare_and_set<'a>(
-        &'a self,
-        expected: Option<&'a [u8]>,
-        update: &'a RecordUpdate,
-        now: u64,
-    ) -> BoxFuture<'a, Result<Swap, StoreError>>;
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>>;
+
+    /// The unexpired records from a cursor on, in the store's own order: for reports and exports, never for a decision. About `limit` of them
+    /// (at least one, unless the end is reached); [`Page::next`] leads on. A record that is written meanwhile may come twice, or not at all.
+    fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>>;
+
+    /// The secret that keys the hashes of networks and mails (A33, A35). Made by whoever asks first, and then the same for all that share the
+    /// store, for as long as it lives.
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>>;
+
+    /// How the store does. Answered at once, from what it knows.
+    fn health(&self) -> Health;
+}
+
+/// The secret of all hosts that share a store: 32 random octets.
+pub type Secret = [u8; 32];
+
+/// One write.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// What has to be there: a value, or with `None` no value, or only one that has expired at `now`.
+    pub expected: Option<&'a [u8]>,
+    /// What is to be there.
+    pub update: &'a RecordUpdate,
+    /// The client whose mail this is about. The record of a mail counts for its network's share of the store; those of addresses
+    /// and networks count for the one in their key. A record that is there keeps its place, whoever writes it next.
+    pub source: Address,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub now: u64,
+}
+
+/// Where [`Store::scan`] goes on. The default is the beginning. Its text means something to the store that gave it only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub String);
+
+/// A part of a store's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Listed>,
+    /// Where to go on; absent at the end.
+    pub next: Option<Cursor>,
+}
+
+/// A record with what the store knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Key and value.
+    pub record: StoredRecord,
+    /// The first second in which it means nothing, since 1970.
+    pub expires_at: u64,
+    /// What it costs to lose it; 0 where the store does not keep weights.
+    pub weight: u32,
+}
+
+/// How a store does, for logs, metrics and the status page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Health {
+    /// "memory", "embedded" or "redis".
+    pub kind: String,
+    /// What is wrong, in words for people; absent while all is well.
+    pub problem: Option<String>,
+    /// Answers come from a local copy, since the shared store gives none.
+    pub serves_local_copy: bool,
+    /// How many records there are; absent where counting them is too costly.
+    pub records: Option<u64>,
+    /// How many there may be.
+    pub capacity: Option<u64>,
+    /// Unexpired records that had to go, since the start, because the store or a network's share was full.
+    pub evicted: u64,
+    /// Updates that are not on disk.
+    pub unsaved: u64,
+    /// Writes that found another value than they expected, since the start.
+    pub conflicts: u64,
+    /// Calls without an answer in time, since the start.
+    pub timeouts: u64,
+    /// Updates that were lost, since the start: no store took them.
+    pub dropped: u64,
 }
 
 /// The outcome of [`Store::compare_and_set`].

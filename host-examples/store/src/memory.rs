@@ -1,40 +1,47 @@
 //! The store in memory: bounded, and gone when the process ends.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use smtp_fallback_policy::contract::{Key, RecordUpdate, StoredRecord};
+use smtp_fallback_policy::contract::{Key, StoredRecord};
 
-use crate::{BoxFuture, MAX_VALUE_OCTETS, Store, StoreError, Swap};
+use crate::table::{Limits, Table};
+use crate::{BoxFuture, Cursor, Health, Page, Secret, Store, StoreError, Swap, Write};
 
-/// Expired records that one write removes: more than it can add, so that they do not pile up, and few, so that no write is slow.
-const SWEPT_PER_WRITE: usize = 4;
+/// Slots that a scan looks at before it lets others have the lock: well below a millisecond.
+const SCANNED_AT_ONCE: usize = 1000;
 
-/// Keeps at most `capacity` records in memory.
+/// No page is longer, so that none takes much memory.
+const PAGE_MAX: usize = 10_000;
+
+/// Keeps a limited number of records in memory.
 ///
-/// A full store makes room for a new record: first goes what has expired, then the lowest weight, then the one written longest
-/// ago. A newcomer always gets in, whatever its weight, so that a new network's evidence can add up; it is then the first to go if
-/// its weight is the lowest. A flood of light records costs the heavy ones a single place.
+/// A full store makes room for a new record, and a network that has its share makes room within it: first goes what has expired,
+/// then the weakest class of weights (powers of two), then the one written longest ago. A newcomer always gets in, whatever its
+/// weight, so that a new network's evidence can add up; it is then among the first to go. A flood of light records costs the heavy ones nothing.
 ///
-/// Reading costs O(1) a key, writing O(log n). One lock guards everything, held for these steps only, never across an await: a
-/// few microseconds. That is small beside a mail, and it keeps cap and order exact, which shards would not. Keys are hashed with
-/// a random seed, so that no client can choose addresses that collide.
+/// One lock guards everything, held for a few microseconds, never across an await: that is small beside a mail, and it keeps limits and
+/// order exact, which shards would not. A record takes 91 octets, 32 more for each 28 octets of value beyond the first 18.
 pub struct MemoryStore {
-    capacity: usize,
-    records: Mutex<Records>,
+    table: Mutex<Table>,
+    conflicts: std::sync::atomic::AtomicU64,
+    secret: OnceLock<Secret>,
 }
 
 impl MemoryStore {
-    /// An empty store for at most `capacity` records, at least one. Memory is taken as records come: about 360 octets each, and the
-    /// value.
+    /// An empty store for at most `capacity` records, at least one, with the default shares.
     pub fn new(capacity: usize) -> Self {
-        MemoryStore { capacity: capacity.max(1), records: Mutex::default() }
+        MemoryStore::with(Limits { records: capacity, ..Limits::default() })
     }
 
-    /// How many records there are, with expired ones that no write has swept yet. Never more than the capacity.
+    /// An empty store with these limits.
+    pub fn with(limits: Limits) -> Self {
+        MemoryStore { table: Mutex::new(Table::new(limits)), conflicts: Default::default(), secret: OnceLock::new() }
+    }
+
+    /// How many records there are, with expired ones that are not removed yet. Never more than the limit.
     pub fn len(&self) -> usize {
-        self.lock().by_key.len()
+        self.lock().len()
     }
 
     /// Whether there are none.
@@ -42,115 +49,85 @@ impl MemoryStore {
         self.len() == 0
     }
 
-    /// How many unexpired records had to go since the start because the store was full: when this rises, the capacity is too small.
+    /// How many unexpired records had to go since the start because the store or a network's share was full: when this rises, the
+    /// limits are too low, or the store is under attack.
     pub fn evicted(&self) -> u64 {
-        self.lock().evicted
+        self.lock().evicted()
     }
 
-    /// No code that holds the lock can panic half-way through a change, so a poisoned lock guards sound data.
-    fn lock(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
     }
+}
 
-    fn swap(&self, expected: Option<&[u8]>, update: &RecordUpdate, now: u64) -> Result<Swap, StoreError> {
-        if update.value.len() > MAX_VALUE_OCTETS {
-            return Err(StoreError::ValueTooLarge { octets: update.value.len() });
-        }
-        let mut records = self.lock();
-        if records.value(&update.key, now) != expected {
-            return Ok(Swap::Conflict);
-        }
-        records.remove(&update.key);
-        records.sweep(now, SWEPT_PER_WRITE);
-        if update.expires_in > 0 {
-            if records.by_key.len() >= self.capacity {
-                records.make_room(now);
-            }
-            records.insert(update, now);
-        }
-        Ok(Swap::Stored)
+/// No code that holds the lock can panic half-way through a change, so a poisoned lock guards sound data.
+pub(crate) fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn values(table: &Mutex<Table>, keys: &[Key], now: u64) -> Vec<StoredRecord> {
+    let table = lock(table);
+    table.touch(keys);
+    keys.iter().filter_map(|key| Some(StoredRecord { key: *key, value: table.value(key, now)? })).collect()
+}
+
+/// The cursor is the number of a slot. One that this store cannot have given is at the end.
+pub(crate) fn page(table: &Mutex<Table>, Cursor(cursor): &Cursor, limit: usize, now: u64) -> Page {
+    let mut page = Page::default();
+    let mut next = if cursor.is_empty() { Some(1) } else { cursor.parse().ok() };
+    while let Some(from) = next
+        && page.records.len() < limit.clamp(1, PAGE_MAX)
+    {
+        let slots = SCANNED_AT_ONCE.min(limit.clamp(1, PAGE_MAX) - page.records.len());
+        next = lock(table).list(from, slots, now, &mut page.records);
     }
+    page.next = next.map(|number: u32| Cursor(number.to_string()));
+    page
+}
+
+/// 32 random octets.
+pub(crate) fn new_secret() -> Result<Secret, StoreError> {
+    let mut secret = Secret::default();
+    getrandom::fill(&mut secret)
+        .map_err(|error| StoreError::Unavailable(format!("the system gives no random numbers: {error}")))?;
+    Ok(secret)
 }
 
 impl Store for MemoryStore {
     fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
-        let records = self.lock();
-        let found = keys.iter().filter_map(|key| Some(StoredRecord { key: *key, value: records.value(key, now)?.to_vec() }));
-        Box::pin(ready(Ok(found.collect())))
+        Box::pin(ready(Ok(values(&self.table, keys, now))))
     }
 
-    fn compare_and_set<'a>(
-        &'a self,
-        expected: Option<&'a [u8]>,
-        update: &'a RecordUpdate,
-        now: u64,
-    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        Box::pin(ready(self.swap(expected, update, now)))
-    }
-}
-
-/// The records, and the two orders in which they go. All three maps hold the same keys.
-#[derive(Default)]
-struct Records {
-    by_key: HashMap<Key, Record>,
-    /// Expiry, then number.
-    by_expiry: BTreeMap<(u64, u64), Key>,
-    /// Weight, then number: the lowest weight first, within it the one written longest ago.
-    by_weight: BTreeMap<(u32, u64), Key>,
-    /// Counts the writes, for the order of age: the clock may stand still or go back. It cannot wrap in any real time.
-    number: u64,
-    evicted: u64,
-}
-
-struct Record {
-    value: Box<[u8]>,
-    /// The first second in which it means nothing, since 1970.
-    expires_at: u64,
-    weight: u32,
-    number: u64,
-}
-
-impl Records {
-    fn value(&self, key: &Key, now: u64) -> Option<&[u8]> {
-        self.by_key.get(key).filter(|record| now < record.expires_at).map(|record| &*record.value)
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        let swap = self.lock().swap(write);
+        if swap == Ok(Swap::Conflict) {
+            self.conflicts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        Box::pin(ready(swap))
     }
 
-    fn insert(&mut self, update: &RecordUpdate, now: u64) {
-        self.number += 1;
-        let record = Record {
-            value: update.value.as_slice().into(),
-            expires_at: now.saturating_add(update.expires_in.into()),
-            weight: update.weight,
-            number: self.number,
+    fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        Box::pin(ready(Ok(page(&self.table, &cursor, limit, now))))
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        let secret = match self.secret.get() {
+            Some(secret) => Ok(*secret),
+            // Of two that make one at the same time, both get the first.
+            None => new_secret().map(|secret| *self.secret.get_or_init(|| secret)),
         };
-        self.by_expiry.insert((record.expires_at, record.number), update.key);
-        self.by_weight.insert((record.weight, record.number), update.key);
-        self.by_key.insert(update.key, record);
+        Box::pin(ready(secret))
     }
 
-    fn remove(&mut self, key: &Key) {
-        if let Some(record) = self.by_key.remove(key) {
-            self.by_expiry.remove(&(record.expires_at, record.number));
-            self.by_weight.remove(&(record.weight, record.number));
-        }
-    }
-
-    /// Removes up to `limit` expired records.
-    fn sweep(&mut self, now: u64, limit: usize) {
-        for _ in 0..limit {
-            match self.by_expiry.first_key_value() {
-                Some((&(expires_at, _), &key)) if expires_at <= now => self.remove(&key),
-                _ => return,
-            }
-        }
-    }
-
-    /// Removes the record that matters least. The expired ones are gone already: [`MemoryStore::swap`] sweeps first, and a single
-    /// place is all it needs.
-    fn make_room(&mut self, now: u64) {
-        if let Some((_, &key)) = self.by_weight.first_key_value() {
-            self.evicted += u64::from(self.value(&key, now).is_some());
-            self.remove(&key);
+    fn health(&self) -> Health {
+        let table = self.lock();
+        Health {
+            kind: "memory".to_owned(),
+            records: Some(table.len() as u64),
+            capacity: Some(table.capacity() as u64),
+            evicted: table.evicted(),
+            conflicts: self.conflicts.load(std::sync::atomic::Ordering::Relaxed),
+            ..Health::default()
         }
     }
 }

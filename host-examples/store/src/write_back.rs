@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, RecordUpdate, StoredRecord};
 
-use crate::{Store, StoreError, Swap};
+use crate::{Store, StoreError, Swap, Write};
 
 /// How often a record is tried, the first time included, before it is dropped.
 pub const TRIES: u32 = 16;
@@ -24,7 +25,7 @@ pub struct WriteBack {
 /// Stores the updates of a decision, each only if its record is still the one that the decision saw.
 ///
 /// `seen` are the records that were passed to `decide`, `updates` those of its answer, at most one for each key (of several, the
-/// first is stored and the others are dropped), `now` the time that `decide` was given, in seconds since 1970.
+/// first is stored and the others are dropped), `source` the client, `now` the time that `decide` was given, in seconds since 1970.
 ///
 /// When a record has changed meanwhile, the records that are not written yet are read again, and `again` is to decide anew with them;
 /// its updates take the place of all that are not written yet, since each was made of records that may be old by now. What it gives no
@@ -37,6 +38,7 @@ pub async fn write_back(
     store: &dyn Store,
     seen: &[StoredRecord],
     updates: Vec<RecordUpdate>,
+    source: Address,
     now: u64,
     mut again: impl FnMut(&[StoredRecord]) -> Vec<RecordUpdate>,
 ) -> WriteBack {
@@ -58,7 +60,7 @@ pub async fn write_back(
             continue;
         };
         tried += 1;
-        match write_one(store, &mut view, &open, update, tried, now).await {
+        match write_one(store, &mut view, &open, update, tried, (source, now)).await {
             Ok(Outcome::Stored) => done.stored += 1,
             Ok(Outcome::Conflict) => {
                 updates = again(&view).into();
@@ -94,10 +96,10 @@ async fn write_one(
     open: &[Key],
     update: &RecordUpdate,
     tried: u32,
-    now: u64,
+    (source, now): (Address, u64),
 ) -> Result<Outcome, StoreError> {
     let expected = view.iter().find(|record| record.key == update.key).map(|record| record.value.as_slice());
-    if store.compare_and_set(expected, update, now).await? == Swap::Stored {
+    if store.compare_and_set(Write { expected, update, source, now }).await? == Swap::Stored {
         return Ok(Outcome::Stored);
     }
     if tried >= TRIES {

@@ -75,7 +75,7 @@ impl Limits {
     }
 }
 
-/// Limits of the policy component and of its records.
+/// Limits of the policy component.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyLimits {
@@ -85,9 +85,6 @@ pub struct PolicyLimits {
     /// The memory of one instance. 1 MiB to 1 GiB.
     #[serde(deserialize_with = "value::instance_memory")]
     pub memory: usize,
-    /// Records that are kept in memory, about 400 octets each.
-    #[serde(deserialize_with = "value::at_least_one")]
-    pub records: usize,
 }
 
 impl Default for Verify {
@@ -118,6 +115,6 @@ impl Default for Limits {
 
 impl Default for PolicyLimits {
     fn default() -> Self {
-        PolicyLimits { deadline: Duration::from_millis(50), memory: 16 << 20, records: 200_000 }
+        PolicyLimits { deadline: Duration::from_millis(50), memory: 16 << 20 }
     }
 }

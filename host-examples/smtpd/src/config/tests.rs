@@ -64,7 +64,15 @@ message_time = "1h"
 [policy_limits]
 deadline = "5ms"
 memory = "32MiB"
+[store]
+path = "records.redb"
 records = 1000
+records_per_48 = 10
+time = "5ms"
+control = "/run/control.sock"
+control_mode = "0660"
+[monitor]
+address = "127.0.0.1:9125"
 "#
     );
     let config = read(&text).expect("valid");
@@ -75,6 +83,12 @@ records = 1000
     assert_eq!((config.limits.message_size, config.limits.message_memory), (10 << 20, 64 << 20));
     assert_eq!(config.limits.message_time, Duration::from_secs(3600));
     assert_eq!(config.policy_limits.memory, 32 << 20);
+    let store = &config.store;
+    assert_eq!((store.limits().records, store.limits().per_48, store.limits().per_32), (1000, 10, 4096));
+    assert_eq!((store.time, store.control_mode), (Duration::from_millis(5), 0o660));
+    assert!(store.path.as_ref().is_some_and(|path| path.is_absolute()), "it starts at the file's folder");
+    assert_eq!(store.control.as_deref(), Some(Path::new("/run/control.sock")));
+    assert_eq!(config.monitor.as_ref().map(|monitor| monitor.address.port()), Some(9125));
     let limits = &config.limits;
     assert_eq!((limits.connections_per_prefix, limits.ipv6_prefix, limits.ipv4_prefix), (0, 56, 24));
     assert_eq!((limits.greeting_delay.as_secs(), limits.data_block.as_secs(), limits.tls_handshake.as_secs()), (2, 60, 10));

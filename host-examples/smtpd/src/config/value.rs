@@ -133,6 +133,33 @@ pub(super) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     }
 }
 
+pub(super) fn record_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        number @ 1..=100_000_000 => Ok(number),
+        number => Err(D::Error::custom(format_args!("found {number}, expected 1 to 100000000"))),
+    }
+}
+
+pub(super) fn store_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, 1, SECOND, "1 ms to 1 s")
+}
+
+/// The mode of a file, as chmod takes it: "0660".
+pub(super) fn file_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    mode.ok_or_else(|| {
+        D::Error::custom(format_args!("found {text:?}, expected the mode of a file in octal digits, such as \"0660\""))
+    })
+}
+
+pub(super) fn monitor_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|_| D::Error::custom(format_args!("found {text:?}, expected an IP address and a port, such as 127.0.0.1:9125")))
+}
+
 pub(super) fn message_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     size(deserializer, 64 << 10, 1 << 30, "64 KiB to 1 GiB")
 }

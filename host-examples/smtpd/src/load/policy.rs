@@ -9,13 +9,11 @@ use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, 
 use smtp_fallback_policy::contract::{
     AuthResults, Check, Connection, Decision, Envelope, Key, Message, Mode, PolicyWarning, Summary,
 };
+use smtp_fallback_store::Secret;
 
 use crate::config::Config;
 use crate::policy::Decider;
 
-/// Octets of the secret that keys the hashes of networks and mails (A33, A35). It lives as long as the records in memory that it is for:
-/// as long as the process.
-const SECRET_OCTETS: usize = 32;
 /// A file of more octets is not read to be refused: the component takes 1 MiB, and says so of what is not far longer.
 const FILE_MAX: u64 = 16 << 20;
 
@@ -29,13 +27,16 @@ pub struct PolicySource {
     observe: bool,
     /// Clients are asked for certificates, so that some can be verified.
     verifies_clients: bool,
+    /// What keys the hashes of networks and mails (A33, A35): the store's. While a shared store gives none, one of this process's own, by
+    /// which mail is recognised that this server itself refused.
+    secret: Option<Secret>,
     loaded: Option<Used>,
 }
 
 /// The component in use.
 struct Used {
     component: Component,
-    secret: [u8; SECRET_OCTETS],
+    secret: Secret,
     pool: Arc<Pool>,
 }
 
@@ -119,7 +120,7 @@ fn origin(origin: Origin) -> &'static str {
 
 impl PolicySource {
     /// What the configuration names. Nothing is read yet.
-    pub fn new(config: &Config, observe: bool) -> PolicySource {
+    pub fn new(config: &Config, observe: bool, secret: Option<Secret>) -> PolicySource {
         PolicySource {
             component: config.component.clone(),
             cache: config.component_cache.clone(),
@@ -127,7 +128,17 @@ impl PolicySource {
             limits: Limits { deadline: config.policy_limits.deadline, memory: config.policy_limits.memory, ..Limits::default() },
             observe,
             verifies_clients: config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            secret,
             loaded: None,
+        }
+    }
+
+    /// From the next [`PolicySource::load`] on, the hashes are keyed with this secret.
+    pub fn use_secret(&mut self, secret: Secret) {
+        self.secret = Some(secret);
+        if let Some(used) = &mut self.loaded {
+            used.secret = secret;
+            used.pool = Arc::new(Pool::without_policy(&used.component, &secret));
         }
     }
 
@@ -173,8 +184,14 @@ impl PolicySource {
             None => Component::from_file(&self.component, &self.limits),
         };
         let component = component.map_err(failed)?;
-        let mut secret = [0; SECRET_OCTETS];
-        getrandom::fill(&mut secret).map_err(PolicyError::NoSecret)?;
+        let secret = match self.secret {
+            Some(secret) => secret,
+            None => {
+                let mut secret = Secret::default();
+                getrandom::fill(&mut secret).map_err(PolicyError::NoSecret)?;
+                secret
+            }
+        };
         tracing::info!(event = "component-loaded", sha256 = component.sha256(), from = origin(component.origin()));
         let pool = Arc::new(Pool::without_policy(&component, &secret));
         Ok((Used { component, secret, pool }, unusable))

@@ -4,7 +4,7 @@ use smtp_fallback_policy::contract::{AuthResults, Connection, Envelope, Message,
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Session, now};
-use crate::policy::Question;
+use crate::policy::{Allowance, Question};
 use crate::reply::Reply;
 
 /// What is known of a transaction.
@@ -42,10 +42,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             None => (None, None, None, None),
         };
         let question = Question { connection, envelope, message, results };
-        let (decision, pending) = self.service.policy.ask(self.client, id, question).await;
+        if stage == Stage::Mail && std::mem::replace(&mut self.had_transaction, true) {
+            // The first message of a session shares its time with the greeting and EHLO.
+            self.store_time = Allowance::new(self.service.store_time);
+        }
+        let (decision, pending) = self.service.policy.ask(self.client, id, question, &mut self.store_time).await;
         // Of two decisions before one reply (both at DATA), the first one's records would be lost.
         if let Some(earlier) = std::mem::replace(&mut self.pending, pending) {
-            self.service.policy.store(earlier).await;
+            self.service.policy.store(earlier, &mut self.store_time).await;
         }
         match decision.verdict {
             Verdict::Continue => None,

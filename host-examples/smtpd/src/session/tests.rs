@@ -67,7 +67,8 @@ fn connect(setting: Setting) -> Client {
         limits: setting.limits,
         reachable_over_ipv4: true,
         sees_ipv4_arrivals: true,
-        policy: Policy::new(setting.decider, Arc::new(MemoryStore::new(100))),
+        policy: Policy::new(setting.decider, Arc::new(MemoryStore::new(100)), None),
+        store_time: Duration::from_secs(10),
         verifier: None,
         destination: match setting.upstream {
             Some(upstream) => Destination::Upstream(upstream),

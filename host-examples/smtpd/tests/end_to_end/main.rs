@@ -6,5 +6,9 @@ mod limits;
 mod policy;
 mod process;
 mod protocol;
+mod records;
+#[allow(dead_code)] // It serves several test programs.
+#[path = "../../../store/tests/redis/server.rs"]
+mod redis;
 #[allow(dead_code)] // It serves several test programs.
 mod server;

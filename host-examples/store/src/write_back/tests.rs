@@ -6,9 +6,10 @@ use smtp_fallback_policy::contract::KeyKind;
 use tokio::sync::Barrier;
 
 use super::*;
-use crate::{BoxFuture, MemoryStore};
+use crate::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret};
 
 const NOW: u64 = 1_800_000_000;
+const SOURCE: Address = Address::from_bits(0x2001_0db8 << 96 | 1);
 
 fn key(kind: KeyKind) -> Key {
     Key { kind, address: Address::from_bits(0x2001_0db8 << 96), prefix_length: 64 }
@@ -36,7 +37,9 @@ async fn read(store: &dyn Store, kind: KeyKind) -> Vec<StoredRecord> {
 async fn overwrite(store: &dyn Store, update: &RecordUpdate) {
     loop {
         let there = store.get_many(&[update.key], NOW).await.unwrap().pop().map(|record| record.value);
-        if store.compare_and_set(there.as_deref(), update, NOW).await.unwrap() == Swap::Stored {
+        if store.compare_and_set(Write { expected: there.as_deref(), update, source: SOURCE, now: NOW }).await.unwrap()
+            == Swap::Stored
+        {
             return;
         }
     }
@@ -55,7 +58,7 @@ async fn under_contention_each_update_is_counted_or_reported() {
                 // All have read before the first writes: all but one collide.
                 start.wait().await;
                 let updates = vec![increment(KeyKind::Network, &seen)];
-                write_back(&*store, &seen, updates, NOW, |fresh| vec![increment(KeyKind::Network, fresh)]).await
+                write_back(&*store, &seen, updates, SOURCE, NOW, |fresh| vec![increment(KeyKind::Network, fresh)]).await
             })
         })
         .collect();
@@ -80,7 +83,7 @@ async fn two_records_of_many_decisions_are_counted_alike() {
     let decide = |records: &[StoredRecord]| KINDS.map(|kind| increment(kind, records)).to_vec();
     // All of them have seen an empty store.
     for _ in 0..DECISIONS {
-        let done = write_back(&store, &[], decide(&[]), NOW, |fresh| decide(fresh)).await;
+        let done = write_back(&store, &[], decide(&[]), SOURCE, NOW, |fresh| decide(fresh)).await;
         assert_eq!(done, WriteBack { stored: 2, dropped: 0 });
     }
     for kind in KINDS {
@@ -114,9 +117,9 @@ async fn plain_writes_lose_updates() {
 async fn without_a_conflict_it_asks_nobody() {
     let store = MemoryStore::new(8);
     let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Address, 1)];
-    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    let done = write_back(&store, &[], updates, SOURCE, NOW, |_| panic!("no conflict")).await;
     assert_eq!(done, WriteBack { stored: 2, dropped: 0 });
-    assert_eq!(write_back(&store, &[], Vec::new(), NOW, |_| panic!("no conflict")).await, WriteBack::default());
+    assert_eq!(write_back(&store, &[], Vec::new(), SOURCE, NOW, |_| panic!("no conflict")).await, WriteBack::default());
 }
 
 #[tokio::test]
@@ -126,7 +129,7 @@ async fn after_a_conflict_it_takes_the_new_updates_for_what_is_not_written_yet()
     overwrite(&store, &number(KeyKind::Network, 5)).await;
     let updates = vec![number(KeyKind::Address, 1), number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
     let mut views = Vec::new();
-    let done = write_back(&store, &[], updates, NOW, |fresh| {
+    let done = write_back(&store, &[], updates, SOURCE, NOW, |fresh| {
         views.push((counter(KeyKind::Address, fresh), counter(KeyKind::Network, fresh)));
         vec![number(KeyKind::Address, 100), increment(KeyKind::Network, fresh), number(KeyKind::Budget, 100)]
     })
@@ -144,7 +147,7 @@ async fn what_was_read_anew_replaces_what_was_seen() {
     overwrite(&store, &number(KeyKind::Network, 5)).await;
     let seen = [KeyKind::Network, KeyKind::Budget].map(|kind| StoredRecord { key: key(kind), value: number(kind, 2).value });
     let mut view = Vec::new();
-    let done = write_back(&store, &seen, vec![number(KeyKind::Network, 3)], NOW, |fresh| {
+    let done = write_back(&store, &seen, vec![number(KeyKind::Network, 3)], SOURCE, NOW, |fresh| {
         view = fresh.to_vec();
         vec![increment(KeyKind::Network, fresh)]
     })
@@ -158,7 +161,8 @@ async fn what_was_read_anew_replaces_what_was_seen() {
 async fn it_is_done_when_there_is_nothing_more_to_store() {
     let store = MemoryStore::new(8);
     overwrite(&store, &number(KeyKind::Network, 5)).await;
-    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], NOW, |_| vec![number(KeyKind::Budget, 9)]).await;
+    let done =
+        write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, |_| vec![number(KeyKind::Budget, 9)]).await;
     assert_eq!(done, WriteBack::default());
     assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 5);
     assert_eq!(read(&store, KeyKind::Budget).await, []);
@@ -168,7 +172,7 @@ async fn it_is_done_when_there_is_nothing_more_to_store() {
 async fn a_second_update_for_a_key_is_dropped() {
     let store = MemoryStore::new(8);
     let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Network, 2)];
-    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    let done = write_back(&store, &[], updates, SOURCE, NOW, |_| panic!("no conflict")).await;
     assert_eq!(done, WriteBack { stored: 1, dropped: 1 });
     assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 1);
 }
@@ -184,14 +188,21 @@ impl Store for Stubborn {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    fn compare_and_set<'a>(
-        &'a self,
-        _: Option<&'a [u8]>,
-        _: &'a RecordUpdate,
-        _: u64,
-    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+    fn compare_and_set<'a>(&'a self, _: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::ready(self.answer.clone()))
+    }
+
+    fn scan<'a>(&'a self, _: Cursor, _: usize, _: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        Box::pin(std::future::ready(Ok(Page::default())))
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        Box::pin(std::future::ready(Ok(Secret::default())))
+    }
+
+    fn health(&self) -> Health {
+        Health::default()
     }
 }
 
@@ -199,7 +210,7 @@ impl Store for Stubborn {
 async fn drops_after_16_tries() {
     let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict) };
     let mut asked = 0;
-    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], NOW, |_| {
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, |_| {
         asked += 1;
         vec![number(KeyKind::Network, 1)]
     })
@@ -212,7 +223,7 @@ async fn drops_after_16_tries() {
 async fn a_store_that_fails_drops_at_once() {
     let store = Stubborn { writes: AtomicU32::new(0), answer: Err(StoreError::Unavailable("timed out".into())) };
     let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
-    let done = write_back(&store, &[], updates, NOW, |_| panic!("no conflict")).await;
+    let done = write_back(&store, &[], updates, SOURCE, NOW, |_| panic!("no conflict")).await;
     assert_eq!(done, WriteBack { stored: 0, dropped: 2 });
     assert_eq!(store.writes.into_inner(), 2, "each is tried once");
 }

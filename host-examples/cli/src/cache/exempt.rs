@@ -1,0 +1,76 @@
+//! `cache exempt`: letting a network in by hand (P15).
+
+use std::time::Duration;
+
+use clap::Args;
+use smtp_fallback_policy::contract::KeyKind;
+use smtp_fallback_policy::network::Network;
+use smtp_fallback_policy::record::{exempt, network_key};
+
+use super::One;
+use crate::fail::Fail;
+use crate::host::Host;
+use crate::output::Output;
+use crate::target::Target;
+use crate::time::{date, length};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  smtp-fallback cache exempt 2001:db8::25 --for 7d     its network, for a week
+  smtp-fallback cache exempt 2001:db8::/64 --for 12h   this network, for half a day
+  smtp-fallback cache exempt 2001:db8::25 --for 0s     no longer";
+
+const MINUTE: u64 = 60;
+const YEAR: u64 = 366 * 24 * 3600;
+
+/// Whom, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(super) one: One,
+    /// For how long: such as 12h, 7d or 2weeks, from a minute to a year; 0s ends it
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    time: Duration,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; expected a time such as 12h or 7d"))?;
+    match time.as_secs() {
+        0 if time.is_zero() => Ok(time),
+        MINUTE..=YEAR => Ok(time),
+        _ => Err("expected a time from a minute to a year, such as 12h or 7d, or 0s".to_owned()),
+    }
+}
+
+pub(super) async fn run(options: Options, host: &Host) -> Result<(), Fail> {
+    let network = match options.one.target {
+        Target::Network(network) => network,
+        Target::Address(address) => {
+            let keys = host.keys_of(address).await?;
+            let key = keys.iter().find(|key| key.kind == KeyKind::Network).ok_or_else(|| {
+                Fail::Other(format!(
+                    "the host refuses nothing of {address}: its network is exempt by the policy, or no policy is loaded"
+                ))
+            })?;
+            Network::of(key.address, key.prefix_length)
+        }
+        Target::Mail(_) => return Err(Fail::Other("a mail cannot be let in; expected an address or a network".to_owned())),
+    };
+    // A year fits.
+    let seconds = u32::try_from(options.time.as_secs()).unwrap_or(u32::MAX);
+    let mut since = 0;
+    host.change(network_key(network), |found, now| {
+        since = now;
+        exempt(network, found, now, seconds).map(Some).map_err(|error| Fail::Other(error.to_string()))
+    })
+    .await?;
+    let mut output = Output::new();
+    if seconds == 0 {
+        output.line(&format!("{network} is no longer let in"))?;
+    } else {
+        let until = date(since + u64::from(seconds));
+        output.line(&format!("{network} is let in for {}, until {until}", length(seconds.into())))?;
+        output.line(&format!("To end it: smtp-fallback cache exempt {network} --for 0s"))?;
+    }
+    output.finish()
+}

@@ -1,0 +1,306 @@
+//! The status page, for the postmaster. The template escapes for HTML; what clients said also passes [`visible`].
+
+use askama::Template;
+use smtp_fallback_policy::contract::Mode;
+use smtp_fallback_store::Health;
+
+use crate::monitor::{Monitor, Problem};
+use crate::report::{Clients, LetInNetwork, Listing, Names, NeverFallsBack, PenaltyInForce, Report, SettledMails, WaitingMail};
+use crate::time::{brief_from_now, from_now, rfc3339, span, utc};
+use crate::visible::visible;
+
+/// Networks in a table; `status.json` has more.
+const NETWORKS: usize = 100;
+/// Clients that do not fall back, each with all that is known of it.
+const CLIENTS: usize = 50;
+/// Waiting mails.
+const MAILS: usize = 20;
+
+/// The page as HTML. `refresh`: seconds between two refreshes, where the browser runs scripts.
+pub(crate) fn render(monitor: &Monitor, now: u64, refresh: u64) -> Result<String, askama::Error> {
+    let census = monitor.census();
+    let policy = monitor.policy();
+    let view = View { now };
+    let page = Page {
+        name: monitor.name(),
+        software: monitor.software(),
+        now: view.time(now),
+        refresh,
+        begun: view.time(monitor.begun()),
+        mode: policy.mode.map(|mode| mode == Mode::Enforce),
+        problems: monitor.problems(),
+        failures: monitor.failures().into_iter().filter(|(_, count)| *count > 0).collect(),
+        store: view.store(&monitor.health()),
+        census: census.report.as_deref().map(|report| view.census(report)),
+    };
+    page.render()
+}
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct Page<'a> {
+    name: &'a str,
+    software: &'a str,
+    now: Time,
+    refresh: u64,
+    begun: Time,
+    /// Whether refusals reach clients; absent without a policy.
+    mode: Option<bool>,
+    problems: Vec<Problem>,
+    failures: Vec<(&'static str, u64)>,
+    store: StoreView,
+    census: Option<CensusView>,
+}
+
+/// A moment: as machines read it, as people do, and how far away it is, also in short.
+struct Time {
+    machine: String,
+    utc: String,
+    away: String,
+    brief: String,
+}
+
+struct StoreView {
+    kind: &'static str,
+    works: bool,
+    local_copy: bool,
+    records: Option<String>,
+    facts: Vec<(&'static str, String)>,
+}
+
+struct CensusView {
+    at: Time,
+    penalties: Table<PenaltyRow>,
+    simulated: Table<PenaltyRow>,
+    never: Table<NeverRow>,
+    let_in: Table<LetInRow>,
+    waiting: Table<WaitingRow>,
+    waiting_mails: String,
+    waiting_oldest: Option<Time>,
+    given_up: String,
+    settled: [(&'static str, String); 4],
+    clients: Vec<(&'static str, String, &'static str)>,
+    not_classified: Option<String>,
+    unreadable: Option<String>,
+}
+
+/// Rows, and how many there are that are not shown.
+struct Table<T> {
+    rows: Vec<T>,
+    total: String,
+    more: Option<String>,
+}
+
+struct PenaltyRow {
+    network: String,
+    until: Time,
+    failed: String,
+    passed: String,
+    last_failure: Time,
+}
+
+struct NeverRow {
+    network: String,
+    ehlo_names: Vec<String>,
+    more_ehlo_names: bool,
+    sender_domains: Vec<String>,
+    more_sender_domains: bool,
+    since: Option<Time>,
+    refusals: Option<String>,
+    lacked: String,
+    oldest_waiting: Option<Time>,
+    let_in_until: Option<Time>,
+    by_operator: bool,
+    exempt: String,
+    command: String,
+}
+
+struct LetInRow {
+    network: String,
+    by: &'static str,
+    since: Time,
+    until: Time,
+}
+
+struct WaitingRow {
+    network: String,
+    ehlo_name: String,
+    sender_domain: String,
+    since: Time,
+    refusals: String,
+    /// When it was refused more than once.
+    last: Option<Time>,
+    lacked: String,
+}
+
+/// Turns a report into what the template shows.
+struct View {
+    now: u64,
+}
+
+impl View {
+    fn time(&self, time: u64) -> Time {
+        Time { machine: rfc3339(time), utc: utc(time), away: from_now(time, self.now), brief: brief_from_now(time, self.now) }
+    }
+
+    fn store(&self, health: &Health) -> StoreView {
+        let kind = match health.kind.as_str() {
+            "memory" => "in memory: gone when the host stops",
+            "embedded" => "embedded database of this host",
+            "redis" => "Redis or Valkey, shared by several hosts",
+            _ => "of a kind that this page does not know",
+        };
+        let records = match (health.records, health.capacity) {
+            (None, _) => None,
+            (Some(records), None) => Some(number(records)),
+            (Some(records), Some(capacity)) => Some(format!("{} of at most {}", number(records), number(capacity))),
+        };
+        let facts = [
+            ("updates not on disk yet", health.unsaved),
+            ("records dropped for want of room", health.evicted),
+            ("calls without an answer in time", health.timeouts),
+            ("updates lost", health.dropped),
+        ];
+        StoreView {
+            kind,
+            works: health.problem.is_none(),
+            local_copy: health.serves_local_copy,
+            records,
+            facts: facts.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, number(count))).collect(),
+        }
+    }
+
+    fn census(&self, report: &Report) -> CensusView {
+        let waiting = &report.waiting;
+        CensusView {
+            at: self.time(report.at),
+            penalties: table(&report.penalties, NETWORKS, |entry| self.penalty(entry)),
+            simulated: table(&report.simulated_penalties, NETWORKS, |entry| self.penalty(entry)),
+            never: table(&report.never, CLIENTS, |entry| self.never(entry)),
+            let_in: table(&report.let_in, NETWORKS, |entry| self.let_in(entry)),
+            waiting: table(&waiting.oldest, MAILS, |entry| self.waiting(entry)),
+            waiting_mails: number(waiting.mails),
+            waiting_oldest: waiting.oldest_since.map(|since| self.time(since)),
+            given_up: number(waiting.given_up),
+            settled: settled(report.settled),
+            clients: clients(&report.clients),
+            not_classified: some_number(report.clients.not_classified),
+            unreadable: some_number(report.records.unreadable),
+        }
+    }
+
+    fn penalty(&self, entry: &PenaltyInForce) -> PenaltyRow {
+        PenaltyRow {
+            network: entry.network.clone(),
+            until: self.time(entry.refuse_until),
+            failed: messages(entry.failed),
+            passed: messages(entry.passed),
+            last_failure: self.time(entry.last_failure),
+        }
+    }
+
+    fn never(&self, entry: &NeverFallsBack) -> NeverRow {
+        let shown = |names: &Names| names.shown.iter().map(|name| visible(name).to_string()).collect();
+        NeverRow {
+            network: entry.network.clone(),
+            ehlo_names: shown(&entry.ehlo_names),
+            more_ehlo_names: entry.ehlo_names.more,
+            sender_domains: shown(&entry.sender_domains),
+            more_sender_domains: entry.sender_domains.more,
+            since: entry.since.map(|since| self.time(since)),
+            refusals: some_number(entry.refusals),
+            lacked: visible(&entry.lacked).to_string(),
+            oldest_waiting: entry.oldest_waiting.map(|since| self.time(since)),
+            let_in_until: entry.let_in.map(|let_in| self.time(let_in.until)),
+            by_operator: entry.let_in.is_some_and(|let_in| let_in.by_operator),
+            exempt: entry.exempt.clone(),
+            command: entry.command.clone(),
+        }
+    }
+
+    fn let_in(&self, entry: &LetInNetwork) -> LetInRow {
+        LetInRow {
+            network: entry.network.clone(),
+            by: if entry.let_in.by_operator { "an operator" } else { "the policy" },
+            since: self.time(entry.let_in.since),
+            until: self.time(entry.let_in.until),
+        }
+    }
+
+    fn waiting(&self, entry: &WaitingMail) -> WaitingRow {
+        WaitingRow {
+            network: entry.network.clone(),
+            ehlo_name: visible(&entry.ehlo_name).to_string(),
+            sender_domain: visible(&entry.sender_domain).to_string(),
+            since: self.time(entry.since),
+            refusals: number(entry.refusals.into()),
+            last: (entry.refusals > 1).then(|| self.time(entry.last_refusal)),
+            lacked: visible(&entry.lacked).to_string(),
+        }
+    }
+}
+
+fn table<T, R>(listing: &Listing<T>, most: usize, row: impl Fn(&T) -> R) -> Table<R> {
+    let rows: Vec<R> = listing.entries.iter().take(most).map(row).collect();
+    let more = some_number(listing.total() - rows.len() as u64);
+    Table { rows, total: number(listing.total()), more }
+}
+
+fn settled(settled: SettledMails) -> [(&'static str, String); 4] {
+    [
+        ("arrived over IPv4, as it was asked to", settled.ipv4),
+        ("came over IPv6 again and passed", settled.ipv6),
+        ("came over IPv6 again and was let in", settled.let_in),
+        ("came over IPv6 again and was rejected", settled.rejected),
+    ]
+    .map(|(how, count)| (how, number(count)))
+}
+
+fn clients(clients: &Clients) -> Vec<(&'static str, String, &'static str)> {
+    clients.by_kind().iter().map(|(kind, count)| (kind.label(), number(*count), kind.meaning())).collect()
+}
+
+/// "1,234,567".
+fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn some_number(count: u64) -> Option<String> {
+    (count > 0).then(|| number(count))
+}
+
+/// Decayed counts of messages, to the nearest tenth.
+fn messages(count: f64) -> String {
+    let text = format!("{count:.1}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+impl Page<'_> {
+    /// "15 s".
+    fn refresh_text(&self) -> String {
+        span(self.refresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_groups_of_three() {
+        for (n, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(number(n), expected);
+        }
+        for (n, expected) in [(9.0, "9"), (9.25, "9.2"), (0.96, "1"), (0.0, "0")] {
+            assert_eq!(messages(n), expected);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Records as rows of the database, and loading them.
+//!
+//! Table "records": the key is kind (1 octet), prefix length (1), address (16); the value is expiry (4), weight (4), the first 48
+//! bits of the account (6), the record's value. Table "meta": "format" (8), "secret" (32). Numbers are big-endian.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use smtp_fallback_policy::address::Address;
+use smtp_fallback_policy::contract::Key;
+
+use super::EmbeddedError;
+use super::file::{Disk, damaged, is_damage, unpanicked};
+use crate::memory::new_secret;
+use crate::table::{Account, Limits, Row, Table, kind_number, kind_of_number};
+use crate::{MAX_VALUE_OCTETS, Secret};
+
+pub(super) const RECORDS: TableDefinition<'_, [u8; 18], &[u8]> = TableDefinition::new("records");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The format of the file.
+const FORMAT: u64 = 1;
+
+/// Octets before the record's own value.
+const HEAD: usize = 14;
+
+/// Rows that one thread hands to the other at once.
+const LOADED_AT_ONCE: usize = 1024;
+
+/// What a file gave.
+pub(super) struct Loaded {
+    pub(super) database: Database,
+    pub(super) table: Table,
+    pub(super) secret: Secret,
+    pub(super) secret_is_new: bool,
+}
+
+/// Opens and loads the file; makes it if there is none.
+pub(super) fn load(path: &Path, limits: Limits, disk: &Disk) -> Result<Loaded, EmbeddedError> {
+    let database = disk.open(path)?;
+    let found = unpanicked(path, || format_and_secret(path, &database))??;
+    let (secret, secret_is_new) = match found {
+        Some(secret) => (secret, false),
+        None => (new_secret().map_err(EmbeddedError::NoSecret)?, true),
+    };
+    if secret_is_new {
+        unpanicked(path, || begin(&database, &secret))?.map_err(|error| database_error(path, error))?;
+    }
+    let table = unpanicked(path, || table(path, limits, &database))??;
+    Ok(Loaded { database, table, secret, secret_is_new })
+}
+
+/// Makes the tables and stores the secret.
+pub(super) fn begin(database: &Database, secret: &Secret) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT.to_be_bytes().as_slice())?;
+        meta.insert("secret", secret.as_slice())?;
+        transaction.open_table(RECORDS)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// None for a file that has no tables: a new one.
+fn format_and_secret(path: &Path, database: &Database) -> Result<Option<Secret>, EmbeddedError> {
+    let read = || -> Result<Option<[Option<Vec<u8>>; 2]>, redb::Error> {
+        let transaction = database.begin_read()?;
+        if transaction.list_tables()?.next().is_none() {
+            return Ok(None);
+        }
+        let meta = transaction.open_table(META)?;
+        let octets = |name| -> Result<_, redb::Error> { Ok(meta.get(name)?.map(|value| value.value().to_vec())) };
+        Ok(Some([octets("format")?, octets("secret")?]))
+    };
+    let Some([format, secret]) = read().map_err(|error| database_error(path, error))? else { return Ok(None) };
+    let format = format.and_then(|octets| octets.try_into().ok()).map(u64::from_be_bytes);
+    let secret = secret.and_then(|octets| Secret::try_from(octets).ok());
+    match (format, secret) {
+        (Some(found), _) if found > FORMAT => Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
+        (Some(FORMAT), Some(secret)) => Ok(Some(secret)),
+        _ => Err(damaged(path, "it has no format or no secret")),
+    }
+}
+
+/// One thread reads the rows, this one puts them in the table.
+fn table(path: &Path, limits: Limits, database: &Database) -> Result<Table, EmbeddedError> {
+    let now = super::now();
+    let mut table = Table::new(limits);
+    let (sender, receiver) = mpsc::sync_channel::<Vec<Row>>(8);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, now, sender)).and_then(|result| result));
+        for rows in receiver {
+            rows.iter().for_each(|row| table.load(row, now));
+        }
+        reader.join().unwrap_or_else(|_| Err(damaged(path, "a panic while it was read")))
+    })?;
+    Ok(table)
+}
+
+fn read_rows(path: &Path, database: &Database, now: u64, sender: mpsc::SyncSender<Vec<Row>>) -> Result<(), EmbeddedError> {
+    let error = |error: redb::Error| database_error(path, error);
+    let transaction = database.begin_read().map_err(|e| error(e.into()))?;
+    let records = transaction.open_table(RECORDS).map_err(|e| error(e.into()))?;
+    let mut rows = Vec::with_capacity(LOADED_AT_ONCE);
+    for row in records.iter().map_err(|e| error(e.into()))? {
+        let (key, value) = row.map_err(|e| error(e.into()))?;
+        let row = decode(&key.value(), value.value()).ok_or_else(|| damaged(path, "a row is no record"))?;
+        if u64::from(row.expires_at) > now {
+            rows.push(row);
+        }
+        if rows.len() == LOADED_AT_ONCE {
+            // The receiver goes on to the end.
+            let _ = sender.send(std::mem::replace(&mut rows, Vec::with_capacity(LOADED_AT_ONCE)));
+        }
+    }
+    let _ = sender.send(rows);
+    Ok(())
+}
+
+/// Damage, or a disk that does not work.
+fn database_error(path: &Path, error: redb::Error) -> EmbeddedError {
+    match error {
+        redb::Error::Io(source) if !is_damage(&source) => EmbeddedError::Io { path: path.to_owned(), doing: "read", source },
+        other => damaged(path, other),
+    }
+}
+
+pub(super) fn encode_key(key: &Key) -> [u8; 18] {
+    let mut octets = [0; 18];
+    octets[0] = kind_number(key.kind);
+    octets[1] = key.prefix_length;
+    octets[2..].copy_from_slice(&key.address.bits().to_be_bytes());
+    octets
+}
+
+pub(super) fn decode_key(octets: &[u8; 18]) -> Option<Key> {
+    let (&[kind, prefix_length], address) = octets.split_first_chunk::<2>()?;
+    let address = Address::from_bits(u128::from_be_bytes(address.try_into().ok()?));
+    Some(Key { kind: kind_of_number(kind)?, address, prefix_length })
+}
+
+pub(super) fn encode_value(row: &Row) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(HEAD + row.value.len());
+    octets.extend_from_slice(&row.expires_at.to_be_bytes());
+    octets.extend_from_slice(&row.weight.to_be_bytes());
+    octets.extend_from_slice(&row.account.wide.to_be_bytes());
+    octets.extend_from_slice(&row.account.near.to_be_bytes());
+    octets.extend_from_slice(&row.value);
+    octets
+}
+
+fn decode(key: &[u8; 18], octets: &[u8]) -> Option<Row> {
+    let (expires_at, octets) = octets.split_first_chunk()?;
+    let (weight, octets) = octets.split_first_chunk()?;
+    let (wide, octets) = octets.split_first_chunk()?;
+    let (near, value) = octets.split_first_chunk()?;
+    (value.len() <= MAX_VALUE_OCTETS).then_some(())?;
+    Some(Row {
+        key: decode_key(key)?,
+        account: Account { wide: u32::from_be_bytes(*wide), near: u16::from_be_bytes(*near) },
+        expires_at: u32::from_be_bytes(*expires_at),
+        weight: u32::from_be_bytes(*weight),
+        value: value.to_vec(),
+    })
+}

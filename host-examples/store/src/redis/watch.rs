@@ -1,0 +1,147 @@
+//! The store's task: sees whether the server answers, and brings it back into use when it does.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use smtp_fallback_policy::contract::Key;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Shared;
+use super::breaker::{Call, Trouble};
+use super::link::Link;
+use super::local::Replay;
+use super::script::Swapped;
+
+/// How often the server is asked whether it is there.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long it may take to connect: to several addresses, with TLS.
+const CONNECTING: Duration = Duration::from_secs(3);
+
+/// How long a new connection may take for its first answer, and a change for its replay: nobody waits for these.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Changes that are on their way to the server at the same time.
+const REPLAYS: usize = 64;
+
+/// What a recovery did with the updates that the local copy took meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Replayed {
+    pub(super) replayed: u64,
+    pub(super) dropped: u64,
+}
+
+/// Runs until the store is dropped.
+pub(super) async fn watch(store: Weak<Shared>) {
+    let mut last = Instant::now();
+    let mut recovered = last;
+    loop {
+        let Some(wake) = store.upgrade().map(|shared| shared.wake.clone()) else { return };
+        tokio::select! {
+            () = sleep_until(last + EVERY) => {}
+            () = wake.notified() => {}
+        }
+        let Some(shared) = store.upgrade() else { return };
+        match shared.link() {
+            // One that was lost is tried anew at once, but a server that comes and goes not more often than others are probed.
+            None => {
+                sleep_until(recovered + EVERY).await;
+                recover(&shared).await;
+                recovered = Instant::now();
+            }
+            Some(link) => {
+                // Finds out before a mail does, and keeps firewalls from forgetting the connection. The call counts what comes of it.
+                let _ = shared.call(link, Call::Read, shared.time_limit, |link| async move { link.ping().await }).await;
+            }
+        }
+        last = Instant::now();
+    }
+}
+
+/// One try to bring the server into use.
+pub(super) async fn recover(shared: &Shared) {
+    let outcome = match probe(shared).await {
+        Ok(link) => {
+            shared.use_link(&link);
+            let done = replay_all(shared, &link).await;
+            shared.keep_secret(&link).await;
+            done
+        }
+        Err(trouble) => Err(trouble),
+    };
+    match outcome {
+        Ok(Replayed { replayed, dropped }) => {
+            if shared.is_back() {
+                tracing::info!(event = "store-recovered", replayed, dropped, "the shared store is in use");
+            }
+        }
+        Err(Trouble::TimedOut) => shared.still_away("no answer in time".to_owned()),
+        Err(Trouble::Lost(why) | Trouble::Refused(why)) => shared.still_away(why),
+    }
+}
+
+/// A new connection over which everything works that calls need, in the time that they have: reading, and writing one key.
+async fn probe(shared: &Shared) -> Result<Link, Trouble> {
+    let link = patiently(CONNECTING, shared.client.connect()).await?;
+    patiently(PATIENCE, link.ping()).await?;
+    patiently(shared.time_limit, link.read(vec![shared.names.secret()])).await?;
+    // Whatever the answer is: it wrote, or could have. Gone by itself after a second.
+    let name = shared.names.probe(shared.number);
+    let _: Swapped = patiently(shared.time_limit, link.swap(&name, None, b"probe", 1)).await?;
+    Ok(link)
+}
+
+/// Tells the server what was changed here, until nothing is left.
+async fn replay_all(shared: &Shared, link: &Link) -> Result<Replayed, Trouble> {
+    let mut done = Replayed::default();
+    // A round settles its changes, unless they are changed again meanwhile; others do not come, since new ones go to the server.
+    for _ in 0..shared.rounds {
+        let replays = shared.replays(REPLAYS, &mut done);
+        if replays.is_empty() {
+            return Ok(done);
+        }
+        replay(shared, link, replays, &mut done).await?;
+    }
+    done.dropped += shared.give_up();
+    Ok(done)
+}
+
+/// One round. What has no answer stays to be replayed: if it has happened after all, the next time is a conflict, and counts as dropped.
+async fn replay(shared: &Shared, link: &Link, replays: Vec<Replay>, done: &mut Replayed) -> Result<(), Trouble> {
+    let mut writes = JoinSet::new();
+    for replay in replays {
+        let (link, name) = (link.clone(), shared.names.of(&replay.key));
+        writes.spawn(async move {
+            let swap = link.swap(&name, replay.base.as_deref(), &replay.value, replay.expires_in);
+            (patiently(PATIENCE, swap).await, replay)
+        });
+    }
+    let mut failure = None;
+    let mut conflicts: Vec<Key> = Vec::new();
+    while let Some(write) = writes.join_next().await {
+        match write {
+            Ok((Ok(Swapped::Stored), replay)) => done.replayed += shared.replayed(replay),
+            Ok((Ok(Swapped::Conflict), replay)) => {
+                done.dropped += shared.lose(&replay.key);
+                conflicts.push(replay.key);
+            }
+            Ok((Err(trouble), _)) => failure = Some(trouble),
+            Err(error) => failure = Some(Trouble::Lost(error.to_string())),
+        }
+    }
+    if let Some(trouble) = failure {
+        return Err(trouble);
+    }
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    // It goes on from what the others wrote.
+    let found = patiently(PATIENCE, link.read(conflicts.iter().map(|key| shared.names.of(key)).collect())).await?;
+    shared.learn(&conflicts, &found);
+    Ok(())
+}
+
+async fn patiently<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    timeout(limit, work).await.unwrap_or(Err(Trouble::TimedOut))
+}

@@ -1,0 +1,138 @@
+//! Which records differ from those on disk.
+
+use std::collections::VecDeque;
+
+use smtp_fallback_policy::contract::Key;
+
+use super::slot::{LISTED, Number, OCCUPIED, SAVED};
+use super::{Row, Table};
+
+/// So many removals are remembered. There are more only while the disk takes nothing; then it is searched for them instead.
+const GONE_MAX: usize = 1 << 18;
+
+/// What changed since the last save. Bounded: a slot is listed once, however often it is written, and the removals are counted.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Slots whose record is to be written: what they hold then, if anything. First come, first served.
+    listed: VecDeque<Number>,
+    /// Keys that are on disk and no longer here.
+    gone: Vec<Key>,
+    /// There were too many to remember: the disk may have any number of records that are no longer here.
+    lost_count: bool,
+}
+
+/// Changes on their way to the disk: the removals come first.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) gone: Vec<Key>,
+    pub(crate) rows: Vec<Row>,
+    /// The removals are not known: the disk is to be searched for rows that are no longer in the table.
+    pub(crate) search: bool,
+}
+
+impl Changes {
+    pub(super) fn is_gone(&mut self, key: Key) {
+        if self.gone.len() >= GONE_MAX {
+            self.lost_count = true;
+            self.gone = Vec::new();
+        }
+        if !self.lost_count {
+            self.gone.push(key);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn lost_removals(&self) -> bool {
+        self.lost_count
+    }
+
+    #[cfg(test)]
+    pub(super) fn removals(&self) -> usize {
+        self.gone.len()
+    }
+}
+
+impl Table {
+    /// From now on, changes are noted.
+    pub(crate) fn note_changes(&mut self) {
+        self.changes = Some(Changes::default());
+    }
+
+    /// How many changes are not taken yet.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.changes.as_ref().map_or(0, |changes| changes.listed.len() + changes.gone.len())
+    }
+
+    /// Whether there is anything to take.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.lost_count || !changes.listed.is_empty() || !changes.gone.is_empty())
+    }
+
+    /// Moves up to so many removals, or if there are none, up to so many changed records, into the batch. Whether more are left.
+    pub(crate) fn take_changes(&mut self, batch: &mut Batch, limit: usize) -> bool {
+        let Some(changes) = &mut self.changes else { return false };
+        batch.search |= std::mem::take(&mut changes.lost_count);
+        if !changes.gone.is_empty() {
+            let from = changes.gone.len().saturating_sub(limit);
+            let keys: Vec<Key> = changes.gone.drain(from..).collect();
+            // What came back meanwhile is listed, or was written since.
+            batch.gone.extend(keys.into_iter().filter(|key| self.find(key).is_none()));
+            return true;
+        }
+        let take = limit.min(changes.listed.len());
+        for number in changes.listed.drain(..take) {
+            let slot = self.slots.at_mut(number);
+            slot.flags &= !LISTED;
+            if slot.has(OCCUPIED) {
+                slot.flags |= SAVED;
+                let (key, account, expires_at, weight) = (slot.key(), slot.account(), slot.expires_at, slot.weight);
+                batch.rows.push(Row { key, account, expires_at, weight, value: self.slots.value(number) });
+            }
+        }
+        if changes.listed.is_empty() && changes.listed.capacity() > 1 << 20 {
+            changes.listed = VecDeque::new(); // Memory of a time when the disk was behind.
+        }
+        !changes.listed.is_empty()
+    }
+
+    /// Notes the changes of a batch again: the disk did not take them.
+    pub(crate) fn give_changes_back(&mut self, gone: &[Key], rows: &[Row], search: bool) {
+        for row in rows {
+            if let Some(number) = self.find(&row.key) {
+                self.changed(number);
+            }
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.lost_count |= search;
+            gone.iter().for_each(|key| changes.is_gone(*key));
+        }
+    }
+
+    /// Lists every record: the disk is to get them all, after which it is searched for what is not here.
+    pub(crate) fn list_all(&mut self) {
+        for number in 1..self.slots.end() {
+            if self.slots.at(number).has(OCCUPIED) {
+                self.changed(number);
+            }
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.gone = Vec::new();
+            changes.lost_count = true;
+        }
+    }
+
+    pub(super) fn changed(&mut self, number: Number) {
+        let slot = self.slots.at_mut(number);
+        if let Some(changes) = &mut self.changes
+            && !slot.has(LISTED)
+        {
+            slot.flags |= LISTED;
+            changes.listed.push_back(number);
+        }
+    }
+
+    /// Whether there is a record under this key, expired or not.
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        self.find(key).is_some()
+    }
+}

@@ -1,0 +1,202 @@
+//! The memory of the records: slots and blocks in chunks, taken as needed, reused, and never moved.
+
+use super::slot::{INLINE, INLINE_OF_LONG, Link, Number, OCCUPIED, Slot};
+
+/// Entries of a chunk: enough that the list of chunks stays short, few enough that taking one is no pause.
+const CHUNK: usize = 4096;
+
+/// Octets of a value in one block.
+const BLOCK_OCTETS: usize = 28;
+
+/// A part of a long value.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    octets: [u8; BLOCK_OCTETS],
+    /// The next part, or the next free block; 0: none.
+    next: u32,
+}
+
+/// Numbered entries from 1 on. Number 0 is never given out; it leads nowhere.
+struct Chunks<T> {
+    chunks: Vec<Box<[T]>>,
+    /// How many numbers were given out, 0 included.
+    used: usize,
+}
+
+impl<T: Clone + Default> Chunks<T> {
+    fn new() -> Self {
+        Chunks { chunks: Vec::new(), used: 1 }
+    }
+
+    fn at(&self, number: u32) -> &T {
+        &self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    }
+
+    fn at_mut(&mut self, number: u32) -> &mut T {
+        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    }
+
+    fn next_number(&mut self) -> u32 {
+        if self.chunks.is_empty() || self.used == self.chunks.len() * CHUNK {
+            self.chunks.push(vec![T::default(); CHUNK].into_boxed_slice());
+        }
+        self.used += 1;
+        (self.used - 1) as u32
+    }
+}
+
+/// All slots, with their values.
+pub(super) struct Slots {
+    slots: Chunks<Slot>,
+    blocks: Chunks<Block>,
+    free_slot: Number,
+    free_block: u32,
+    occupied: usize,
+}
+
+impl Slots {
+    pub(super) fn new() -> Self {
+        Slots { slots: Chunks::new(), blocks: Chunks::new(), free_slot: 0, free_block: 0, occupied: 0 }
+    }
+
+    /// How many slots hold a record.
+    pub(super) fn occupied(&self) -> usize {
+        self.occupied
+    }
+
+    /// One more than the highest number that was ever given out.
+    pub(super) fn end(&self) -> Number {
+        self.slots.used as Number
+    }
+
+    pub(super) fn at(&self, number: Number) -> &Slot {
+        self.slots.at(number)
+    }
+
+    pub(super) fn at_mut(&mut self, number: Number) -> &mut Slot {
+        self.slots.at_mut(number)
+    }
+
+    /// Puts a slot without a value in a free place: the one that became free last, else a new one.
+    pub(super) fn take(&mut self, slot: Slot) -> Number {
+        let mut number = self.free_slot;
+        if number == 0 {
+            number = self.slots.next_number();
+        } else {
+            self.free_slot = self.at(number).chain;
+        }
+        let place = self.slots.at_mut(number);
+        let flags = place.flags;
+        *place = slot;
+        place.flags |= flags;
+        self.occupied += 1;
+        number
+    }
+
+    /// Gives the place back. Its flag of the list of changes stays.
+    pub(super) fn give_back(&mut self, number: Number) {
+        self.set_value(number, &[]);
+        let free = self.free_slot;
+        let slot = self.slots.at_mut(number);
+        slot.flags &= super::slot::LISTED;
+        slot.chain = free;
+        self.free_slot = number;
+        self.occupied -= 1;
+        debug_assert!(!self.at(number).has(OCCUPIED));
+    }
+
+    /// Takes an entry out of a list: its neighbours become each other's. Gives them back, since whoever holds the list's ends has to
+    /// look whether they changed.
+    pub(super) fn unlink(&mut self, list: usize, number: Number) -> Link {
+        let link = std::mem::take(&mut self.at_mut(number).links[list]);
+        if link.previous != 0 {
+            self.at_mut(link.previous).links[list].next = link.next;
+        }
+        if link.next != 0 {
+            self.at_mut(link.next).links[list].previous = link.previous;
+        }
+        link
+    }
+
+    /// The value, in its parts.
+    pub(super) fn parts(&self, number: Number) -> impl Iterator<Item = &[u8]> {
+        let slot = self.at(number);
+        let length = slot.length();
+        let (inline, mut block) = if length <= INLINE { (length, 0) } else { (INLINE_OF_LONG, block_of(slot)) };
+        let mut left = length - inline;
+        let rest = std::iter::from_fn(move || {
+            let part = (block != 0 && left > 0).then(|| self.blocks.at(block))?;
+            let octets = left.min(BLOCK_OCTETS);
+            left -= octets;
+            block = part.next;
+            Some(&part.octets[..octets])
+        });
+        std::iter::once(&slot.value[..inline]).chain(rest)
+    }
+
+    pub(super) fn value(&self, number: Number) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.at(number).length());
+        self.parts(number).for_each(|part| value.extend_from_slice(part));
+        value
+    }
+
+    pub(super) fn value_is(&self, number: Number, expected: &[u8]) -> bool {
+        let mut rest = expected;
+        self.at(number).length() == expected.len()
+            && self.parts(number).all(|part| {
+                let same = rest.starts_with(part);
+                rest = rest.get(part.len()..).unwrap_or_default();
+                same
+            })
+    }
+
+    /// Replaces the value; it has at most [`crate::MAX_VALUE_OCTETS`].
+    pub(super) fn set_value(&mut self, number: Number, value: &[u8]) {
+        let slot = self.slots.at(number);
+        if slot.length() > INLINE {
+            let first = block_of(slot);
+            self.free_blocks(first);
+        }
+        let (inline, rest) = if value.len() <= INLINE { (value, &[][..]) } else { value.split_at(INLINE_OF_LONG) };
+        let mut next = 0;
+        // From the end, since each block names the next.
+        for part in rest.chunks(BLOCK_OCTETS).rev() {
+            let mut block = Block { octets: [0; BLOCK_OCTETS], next };
+            block.octets[..part.len()].copy_from_slice(part);
+            next = self.take_block(block);
+        }
+        let slot = self.slots.at_mut(number);
+        slot.set_length(value.len());
+        slot.value[..inline.len()].copy_from_slice(inline);
+        if !rest.is_empty() {
+            slot.value[INLINE_OF_LONG..].copy_from_slice(&next.to_le_bytes());
+        }
+    }
+
+    fn take_block(&mut self, block: Block) -> u32 {
+        let mut number = self.free_block;
+        if number == 0 {
+            number = self.blocks.next_number();
+        } else {
+            self.free_block = self.blocks.at(number).next;
+        }
+        *self.blocks.at_mut(number) = block;
+        number
+    }
+
+    fn free_blocks(&mut self, first: u32) {
+        let mut number = first;
+        while number != 0 {
+            let free = self.free_block;
+            let next = std::mem::replace(&mut self.blocks.at_mut(number).next, free);
+            self.free_block = number;
+            number = next;
+        }
+    }
+}
+
+fn block_of(slot: &Slot) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&slot.value[INLINE_OF_LONG..]);
+    u32::from_le_bytes(number)
+}
