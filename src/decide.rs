@@ -181,8 +181,11 @@ impl<'a, 't> Judge<'a, 't> {
                     pass.note().as_str()
                 ));
                 self.notes.push(pass.note());
-                if pass == GreetingPass::DueProbe {
-                    self.record.probed_at = Some(now);
+                // At its EHLO it is the same probe.
+                let nonce = Some(case.connection.nonce);
+                let is_same = case.connection.stage == Stage::Ehlo && self.record.probe == nonce;
+                if pass == GreetingPass::DueProbe && !is_same {
+                    (self.record.probed_at, self.record.probe) = (Some(now), nonce);
                 }
                 (Verdict::Continue, Reason::Undecided)
             }

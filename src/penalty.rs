@@ -1,6 +1,6 @@
 //! The penalty of a network: refusal at the greeting (P6, P7, P12, A5 to A7).
 
-use crate::contract::{Connection, Note};
+use crate::contract::{Connection, Note, Stage};
 use crate::evidence::Evidence;
 use crate::hash::HashKey;
 use crate::no_fallback;
@@ -97,7 +97,9 @@ pub(crate) fn at_greeting(
     }
     // A time in the future is of another clock, and would stop probes until then.
     let due = record.probed_at.is_none_or(|time| time > now || now - time >= DUE_PROBE);
-    if due && record.has_waiting(now) {
+    // A host that asks at the greeting asks at EHLO again: the connection that passed is the one that passes.
+    let passed = connection.stage == Stage::Ehlo && record.probe == Some(connection.nonce);
+    if (due || passed) && record.has_waiting(now) {
         return AtGreeting::Passes(GreetingPass::DueProbe);
     }
     AtGreeting::Refuse
@@ -158,7 +160,7 @@ pub(crate) fn judged(
         simulated: observing,
     });
     // The mail that led to it was just told to come over IPv4: the first connection that passes for its sake may be in five minutes.
-    record.probed_at = Some(now);
+    (record.probed_at, record.probe) = (Some(now), None);
     Some(note)
 }
 
@@ -201,8 +203,9 @@ fn is_recent(time: Option<u64>, now: u64) -> bool {
 mod tests {
     use super::*;
     use crate::address::Address;
-    use crate::contract::{Listener, Stage, Tls};
+    use crate::contract::{Listener, Tls};
     use crate::policy::Policy;
+    use crate::record::Waiting;
 
     const NOW: u64 = 1_700_000_000;
 
@@ -295,6 +298,24 @@ mod tests {
         assert!(!in_force(&policy, until(NOW + 25_921), NOW + 1, false), "nor does it come into force later");
         let skewed = PenaltyRecord { last_failure: NOW + 60, ..until(NOW + 900) };
         assert!(in_force(&policy, skewed, NOW, false), "a clock that is ahead by a minute");
+    }
+
+    #[test]
+    fn the_connection_that_passed_for_a_waiting_mail_passes_at_ehlo_too() {
+        let policy = Penalty { probe_one_in: 0, ..Policy::default().penalty };
+        let penalty = PenaltyRecord { refuse_until: NOW + 900, doublings: 0, last_failure: NOW, simulated: false };
+        let mut record =
+            NetworkRecord { penalty: Some(penalty), probed_at: Some(NOW), probe: Some(7), ..NetworkRecord::default() };
+        record.add_waiting(Waiting { exact: 1, inferred: 1, since: NOW, acknowledged: false }, NOW);
+        let answer = |record: &NetworkRecord, stage, nonce| {
+            let connection = Connection { stage, ..connection(NOW + 1, nonce) };
+            at_greeting(&policy, HashKey::new(b""), &connection, record, Evidence::default(), false)
+        };
+        assert_eq!(answer(&record, Stage::Ehlo, 7), AtGreeting::Passes(GreetingPass::DueProbe));
+        assert_eq!(answer(&record, Stage::Ehlo, 8), AtGreeting::Refuse, "another connection");
+        assert_eq!(answer(&record, Stage::Greeting, 7), AtGreeting::Refuse, "a greeting is of a new connection");
+        record.remove_waiting(Some(1), None);
+        assert_eq!(answer(&record, Stage::Ehlo, 7), AtGreeting::Refuse, "no mail waits");
     }
 
     #[test]

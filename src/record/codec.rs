@@ -31,6 +31,7 @@ const LET_IN: u8 = 6;
 const WAITING: u8 = 7;
 const NOT_BELIEVED: u8 = 8;
 const PROBED: u8 = 9;
+const PROBE: u8 = 10;
 
 // Of a mail.
 const REFUSED: u8 = 1;
@@ -81,6 +82,10 @@ impl Codec for NetworkRecord {
                 WAITING => record.waiting = waiting(part)?,
                 NOT_BELIEVED => record.not_believed_until = Some(whole_u64(part)?),
                 PROBED => record.probed_at = Some(whole_u64(part)?),
+                PROBE => {
+                    record.probe = Some(u32(&mut part)?);
+                    part.is_empty().then_some(())?;
+                }
                 _ => {}
             }
             Some(())
@@ -122,6 +127,10 @@ impl Codec for NetworkRecord {
         }
         out.time(NOT_BELIEVED, self.not_believed_until);
         out.time(PROBED, self.probed_at);
+        if let Some(nonce) = self.probe {
+            out.part(PROBE, 4);
+            out.0.extend_from_slice(&nonce.to_le_bytes());
+        }
         out.0
     }
 }
@@ -391,6 +400,7 @@ mod tests {
             waiting: [1, 2, 3, 4].map(|n| Some(Waiting { exact: n, inferred: n + 4, since: 15, acknowledged: n % 2 == 0 })),
             not_believed_until: Some(16),
             probed_at: Some(17),
+            probe: Some(18),
         }
     }
 
@@ -428,7 +438,7 @@ mod tests {
     #[test]
     fn cut_repeated_and_foreign_values_are_no_record() {
         let value = full().encode();
-        let ends = [2, 20, 40, 50, 60, 74, 105, 175, 185]; // Before a part, a record is whole.
+        let ends = [2, 20, 40, 50, 60, 74, 105, 175, 185, 195]; // Before a part, a record is whole.
         for length in (0..value.len()).filter(|length| !ends.contains(length)) {
             assert_eq!(NetworkRecord::decode(&value[..length]), None, "{length}");
         }

@@ -24,6 +24,8 @@ pub struct NetworkRecord {
     pub not_believed_until: Option<u64>,
     /// When a connection last passed the penalty for the sake of a refused mail (A7).
     pub probed_at: Option<u64>,
+    /// The nonce of that connection: it passes at each of its stages.
+    pub probe: Option<u32>,
 }
 
 /// A penalty (A7). Times are seconds since 1970.
@@ -82,8 +84,9 @@ pub struct Waiting {
 }
 
 impl NetworkRecord {
-    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of the oldest. Those of
-    /// acknowledged sessions give way to none until nothing is to be seen from them any more: only what stays can grow an hour old (A37).
+    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of the oldest mail
+    /// of a session without the verb. Where all are of acknowledged sessions it gets the youngest's: the three oldest stay, or a client
+    /// that sends a mail every few minutes would have none that is unseen for an hour (A37).
     pub(crate) fn add_waiting(&mut self, new: Waiting, now: u64) {
         let same = |waiting: &Waiting| waiting.exact == new.exact && (new.exact != 0 || waiting.inferred == new.inferred);
         if self.waiting.iter().flatten().any(same) {
@@ -92,11 +95,9 @@ impl NetworkRecord {
         let worth = |place: &Option<Waiting>| match place {
             None => (0, 0),
             Some(waiting) if !waiting.acknowledged || now.saturating_sub(waiting.since) >= VERB_WATCHED => (1, waiting.since),
-            Some(waiting) => (2, waiting.since),
+            Some(waiting) => (2, u64::MAX - waiting.since),
         };
-        if let Some(place) = self.waiting.iter_mut().min_by_key(|place| worth(place))
-            && worth(place).0 < 2
-        {
+        if let Some(place) = self.waiting.iter_mut().min_by_key(|place| worth(place)) {
             *place = Some(new);
         }
     }
@@ -135,32 +136,32 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_gives_way_and_those_of_acknowledged_sessions_last() {
+    fn the_oldest_gives_way_and_of_acknowledged_sessions_the_youngest() {
         let mut record = NetworkRecord::default();
-        let mut add = |record: &mut NetworkRecord, new: Waiting| record.add_waiting(new, new.since);
-        add(&mut record, waiting(1, 1, true));
+        let mut add = |n: u32, since: u64, acknowledged: bool, now: u64| {
+            record.add_waiting(waiting(n, since, acknowledged), now);
+            (exact(&record), record.waiting[1])
+        };
+        add(1, 1, true, 1);
         for n in 2..=4 {
-            add(&mut record, waiting(n, n.into(), false));
+            add(n, n.into(), false, 4);
         }
-        add(&mut record, waiting(2, 9, false));
-        assert_eq!(record.waiting[1], Some(waiting(2, 2, false)), "it keeps its time");
-        add(&mut record, waiting(5, 5, false));
-        assert_eq!(exact(&record), [1, 3, 4, 5]);
+        assert_eq!(add(2, 9, false, 9).1, Some(waiting(2, 2, false)), "it keeps its time");
+        assert_eq!(add(5, 5, false, 5).0, [1, 3, 4, 5]);
         for n in 6..=8 {
-            add(&mut record, waiting(n, n.into(), true));
+            add(n, n.into(), true, 8);
         }
-        assert_eq!(exact(&record), [1, 6, 7, 8]);
-        add(&mut record, waiting(9, VERB_WATCHED, false));
-        add(&mut record, waiting(10, VERB_WATCHED, true));
-        assert_eq!(exact(&record), [1, 6, 7, 8], "none gives way to them");
-        add(&mut record, waiting(11, VERB_WATCHED + 1, true));
-        assert_eq!(exact(&record), [6, 7, 8, 11]);
+        assert_eq!(add(8, 8, true, 8).0, [1, 6, 7, 8]);
+        assert_eq!(add(9, 9, false, 9).0, [1, 6, 7, 9], "the fourth place is for what a probe needs");
+        assert_eq!(add(10, 10, true, 10).0, [1, 6, 7, 10]);
+        assert_eq!(add(11, 11, true, VERB_WATCHED).0, [1, 6, 7, 11], "the three oldest stay");
+        assert_eq!(add(12, 12, true, 1 + VERB_WATCHED).0, [6, 7, 11, 12], "until their time is over");
     }
 
     #[test]
     fn what_was_seen_waits_no_longer() {
         let mut record = NetworkRecord::default();
-        record.add_waiting(waiting(1, 1, false), 1);
+        record.add_waiting(waiting(1, 1, false), 2);
         record.add_waiting(waiting(0, 2, false), 2);
         record.remove_waiting(Some(2), Some(8));
         assert_eq!(exact(&record), [0, 1]);

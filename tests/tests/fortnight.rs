@@ -81,19 +81,9 @@ fn where_half_of_the_mail_passes_all_arrives_and_penalties_are_rare() {
 
 #[test]
 fn mail_of_hosts_with_a_broken_spf_record_arrives() {
-    let table = with_all_servers(POLICY, &[kinds::broken], FEW);
+    let table = with_all_servers(POLICY, &[kinds::broken, kinds::busy_broken], FEW);
     assert_each(&table, "all mail arrives", |row| all_arrives(&row.tally));
-    // A queue that doubles its pauses tries after 9 h and then after 18 h: a mail that waits longer than that had no luck twice.
-    assert_each(&table, "within 20 h", |row| row.tally.delay().2 < 20 * 3600);
-}
-
-/// More mail than a network may bring in a day while it is let in. A server that falls back loses none. Haraka takes one of the hosts at
-/// random at each attempt; that all of some thirteen attempts meet IPv6 happens to one mail in thousands, and is its own doing.
-#[test]
-fn mail_of_busy_hosts_with_a_broken_spf_record_arrives_but_for_bad_luck() {
-    let table = with_all_servers(POLICY, &[kinds::busy_broken], FEW);
-    assert_each(&table, "all mail of servers that fall back arrives", |row| row.mta == "Haraka" || all_arrives(&row.tally));
-    assert_each(&table, "less than one mail in a thousand is lost", |row| row.tally.lost * 1000 < row.tally.mails);
+    assert_each(&table, "within 12 h", |row| row.tally.delay().2 < 12 * 3600);
 }
 
 #[test]

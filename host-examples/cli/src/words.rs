@@ -1,7 +1,7 @@
 //! Records in words for people.
 
 use smtp_fallback_monitor::visible;
-use smtp_fallback_policy::contract::StoredRecord;
+use smtp_fallback_policy::contract::{KeyKind, StoredRecord};
 use smtp_fallback_policy::record::{Evidence, LetIn, MESSAGE, MailRecord, NetworkRecord, Record, Window};
 
 use crate::target::{key_name, kind_name};
@@ -9,14 +9,19 @@ use crate::time::{date, date_and_distance, distance, length};
 
 /// A heading, and a line for each thing that is known.
 pub(crate) fn described(record: &StoredRecord, now: u64) -> Vec<String> {
-    let mut lines = vec![format!("{} {}", kind_name(record.key.kind), key_name(&record.key))];
+    // The name of a mail has its kind in it.
+    let kind = match record.key.kind {
+        KeyKind::Exact | KeyKind::Inferred => "mail",
+        kind => kind_name(kind),
+    };
+    let mut lines = vec![format!("{kind} {}", key_name(&record.key))];
     let known = match Record::read(record) {
         None => vec![format!("{} octets that are no record of this version: it counts as absent", record.value.len())],
         Some(Record::Address(address)) => evidence(address.evidence, now),
         Some(Record::Network(network)) => network_record(&network, now),
         Some(Record::Budget(budget)) => {
-            let temporary = window("accepted on temporary errors", budget.temporary, now);
-            temporary.into_iter().chain(window("let in without authentication", budget.let_in, now)).collect()
+            let temporary = window("accepted on temporary errors", budget.temporary);
+            temporary.into_iter().chain(window("let in without authentication", budget.let_in)).collect()
         }
         Some(Record::Mail(mail)) => mail_record(&mail, now),
     };
@@ -58,7 +63,7 @@ fn network_record(record: &NetworkRecord, now: u64) -> Vec<String> {
     }
     lines.extend(record.capable_at.map(|at| format!("issued the verb of the extension {}", distance(at, now))));
     lines.extend(record.incapable_at.map(|at| format!("went on without the verb {}", distance(at, now))));
-    lines.extend(window("accepted on temporary errors", record.temporary, now));
+    lines.extend(window("accepted on temporary errors", record.temporary));
     lines.extend(record.probed_at.map(|at| format!("last let through a penalty for a refused mail {}", distance(at, now))));
     lines
 }
@@ -121,7 +126,7 @@ fn evidence(evidence: Evidence, now: u64) -> Vec<String> {
     )]
 }
 
-fn window(what: &str, window: Option<Window>, _now: u64) -> Option<String> {
+fn window(what: &str, window: Option<Window>) -> Option<String> {
     window.map(|window| format!("{} {} {what} since {}", window.count, mails(window.count as usize), date(window.since)))
 }
 

@@ -92,10 +92,9 @@ impl EmbeddedStore {
             opened.set_aside = Some(aside);
             loaded = rows::load(path, limits, disk);
         }
-        let rows::Loaded { database, mut table, secret, secret_is_new } = loaded?;
+        let rows::Loaded { database, table, secret, secret_is_new } = loaded?;
         opened.records = table.len() as u64;
         opened.secret_is_new = secret_is_new;
-        table.note_changes();
         let shared = Arc::new(Shared {
             table: Mutex::new(table),
             conflicts: AtomicU64::new(0),

@@ -175,9 +175,16 @@ impl Table {
     }
 
     /// Puts in a record that was saved earlier, by the rules for a newcomer; not if it has expired, or if there is one under its key.
+    /// What has expired, or finds no room, is noted as gone.
     pub(crate) fn load(&mut self, row: &Row, now: u64) {
         let now = clock(now);
-        if row.expires_at <= now || row.value.len() > MAX_VALUE_OCTETS || self.find(&row.key).is_some() {
+        if row.value.len() > MAX_VALUE_OCTETS || self.find(&row.key).is_some() {
+            return;
+        }
+        if row.expires_at <= now {
+            if let Some(changes) = &mut self.changes {
+                changes.is_gone(row.key);
+            }
             return;
         }
         self.make_room(row.account, now);

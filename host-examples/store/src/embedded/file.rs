@@ -37,6 +37,10 @@ impl Disk {
                 Err(EmbeddedError::InUse { path: owned() })
             }
             Err(DatabaseError::Storage(StorageError::Io(error))) if !is_damage(&error) => Err(io(error)),
+            // Sound files: one follows an error of the disk, the other is of another version.
+            Err(error @ (DatabaseError::Storage(StorageError::PreviousIo) | DatabaseError::UpgradeRequired(_))) => {
+                Err(io(std::io::Error::other(error)))
+            }
             Err(error) => Err(damaged(path, error)),
         }
     }

@@ -89,9 +89,11 @@ fn format_and_secret(path: &Path, database: &Database) -> Result<Option<Secret>,
 fn table(path: &Path, limits: Limits, database: &Database) -> Result<Table, EmbeddedError> {
     let now = super::now();
     let mut table = Table::new(limits);
+    // Rows that are not loaded are to go from the file too, which else would only grow.
+    table.note_changes();
     let (sender, receiver) = mpsc::sync_channel::<Vec<Row>>(8);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, now, sender)).and_then(|result| result));
+        let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, sender)).and_then(|result| result));
         for rows in receiver {
             rows.iter().for_each(|row| table.load(row, now));
         }
@@ -100,7 +102,7 @@ fn table(path: &Path, limits: Limits, database: &Database) -> Result<Table, Embe
     Ok(table)
 }
 
-fn read_rows(path: &Path, database: &Database, now: u64, sender: mpsc::SyncSender<Vec<Row>>) -> Result<(), EmbeddedError> {
+fn read_rows(path: &Path, database: &Database, sender: mpsc::SyncSender<Vec<Row>>) -> Result<(), EmbeddedError> {
     let error = |error: redb::Error| database_error(path, error);
     let transaction = database.begin_read().map_err(|e| error(e.into()))?;
     let records = transaction.open_table(RECORDS).map_err(|e| error(e.into()))?;
@@ -108,9 +110,7 @@ fn read_rows(path: &Path, database: &Database, now: u64, sender: mpsc::SyncSende
     for row in records.iter().map_err(|e| error(e.into()))? {
         let (key, value) = row.map_err(|e| error(e.into()))?;
         let row = decode(&key.value(), value.value()).ok_or_else(|| damaged(path, "a row is no record"))?;
-        if u64::from(row.expires_at) > now {
-            rows.push(row);
-        }
+        rows.push(row);
         if rows.len() == LOADED_AT_ONCE {
             // The receiver goes on to the end.
             let _ = sender.send(std::mem::replace(&mut rows, Vec::with_capacity(LOADED_AT_ONCE)));
@@ -124,6 +124,10 @@ fn read_rows(path: &Path, database: &Database, now: u64, sender: mpsc::SyncSende
 fn database_error(path: &Path, error: redb::Error) -> EmbeddedError {
     match error {
         redb::Error::Io(source) if !is_damage(&source) => EmbeddedError::Io { path: path.to_owned(), doing: "read", source },
+        // It follows an error of the disk, and says nothing of the file.
+        redb::Error::PreviousIo => {
+            EmbeddedError::Io { path: path.to_owned(), doing: "read", source: std::io::Error::other(error) }
+        }
         other => damaged(path, other),
     }
 }

@@ -98,7 +98,8 @@ impl Writer {
             return Ok(());
         }
         if self.database.is_none() {
-            self.database = Some(self.reopen()?);
+            let opened = unpanicked(&self.path, || self.reopen()).map_err(|error| error.to_string())?;
+            self.database = Some(opened?);
         }
         let batch = self.take();
         let Some(database) = &self.database else { return Ok(()) };
@@ -175,9 +176,9 @@ impl Writer {
                 }
             }
             for keys in keys.chunks_mut(TAKEN_AT_ONCE) {
-                let table = lock(&self.shared.table);
+                let mut table = lock(&self.shared.table);
                 keys.iter_mut()
-                    .filter(|key| decode_key(key).is_some_and(|key| table.contains(&key)))
+                    .filter(|key| decode_key(key).is_some_and(|key| table.keeps_row(&key)))
                     .for_each(|key| *key = [0xff; 18]);
             }
             keys.retain(|key| *key != [0xff; 18]);

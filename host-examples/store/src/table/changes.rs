@@ -68,15 +68,17 @@ impl Table {
         self.changes.as_ref().is_some_and(|changes| changes.lost_count || !changes.listed.is_empty() || !changes.gone.is_empty())
     }
 
-    /// Moves up to so many removals, or if there are none, up to so many changed records, into the batch. Whether more are left.
+    /// Moves up to so many removals, or if there are none, up to so many changed records, into the batch. Whether to ask again.
+    ///
+    /// Removals come first on disk, so that a batch that has records takes no more of them: such a record may be among them.
     pub(crate) fn take_changes(&mut self, batch: &mut Batch, limit: usize) -> bool {
         let Some(changes) = &mut self.changes else { return false };
         batch.search |= std::mem::take(&mut changes.lost_count);
-        if !changes.gone.is_empty() {
+        if !changes.gone.is_empty() && batch.rows.is_empty() {
             let from = changes.gone.len().saturating_sub(limit);
             let keys: Vec<Key> = changes.gone.drain(from..).collect();
             // What came back meanwhile is listed, or was written since.
-            batch.gone.extend(keys.into_iter().filter(|key| self.find(key).is_none()));
+            batch.gone.extend(keys.into_iter().filter(|key| !self.keeps_row(key)));
             return true;
         }
         let take = limit.min(changes.listed.len());
@@ -131,7 +133,18 @@ impl Table {
         }
     }
 
+    /// Whether there is a record under this key, so that its row on disk is left there. When the record goes, so must the row, even if this
+    /// record was never written.
+    pub(crate) fn keeps_row(&mut self, key: &Key) -> bool {
+        let found = self.find(key);
+        if let Some(number) = found {
+            self.slots.at_mut(number).flags |= SAVED;
+        }
+        found.is_some()
+    }
+
     /// Whether there is a record under this key, expired or not.
+    #[cfg(test)]
     pub(crate) fn contains(&self, key: &Key) -> bool {
         self.find(key).is_some()
     }
