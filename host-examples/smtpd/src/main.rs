@@ -200,7 +200,9 @@ impl Policies {
 
     fn reload_now(&self) {
         let Policies { source, watched, service } = self;
-        let loaded = source.blocking_lock().load();
+        // Held to the end: of two reloads the later one is to stay in force.
+        let mut source = source.blocking_lock();
+        let loaded = source.load();
         // It is in force when the log says so.
         if let Ok(loaded) = &loaded {
             service.policy.decide_by(loaded.decider());

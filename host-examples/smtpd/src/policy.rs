@@ -189,10 +189,15 @@ async fn write(
     };
     let written = smtp_fallback_store::write_back(store.as_ref(), &seen, updates, source, now, again);
     match timeout(WRITE_TIME, written).await {
-        Ok(written) if written.dropped > 0 => {
-            dropped(monitor.as_deref(), written.dropped, "the store failed, or others were faster")
+        Ok(written) => {
+            if let Some(monitor) = &monitor {
+                monitor.metrics().written(&written);
+            }
+            if written.dropped > 0 {
+                let error = "the store failed, or others were faster";
+                tracing::warn!(event = "records-dropped", dropped = written.dropped, error, "records were not stored");
+            }
         }
-        Ok(_) => {}
         Err(_) => dropped(monitor.as_deref(), count, "no answer in time"),
     }
 }

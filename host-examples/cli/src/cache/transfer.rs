@@ -92,8 +92,13 @@ pub(super) async fn export(file: File, host: &Host) -> Result<(), Fail> {
     let failed = |error| Fail::file("write", &file.name, error);
     let header = Header { format: FORMAT.to_owned(), version: VERSION };
     writeln!(out, "{}", json_line(&header)).map_err(failed)?;
-    let mut count = 0;
+    let (mut count, mut foreign) = (0, 0);
     host.scan(|listed| {
+        // What the policy cannot read is a record for nobody.
+        if inspect(&listed.record).is_err() {
+            foreign += 1;
+            return Ok(true);
+        }
         count += 1;
         writeln!(out, "{}", json_line(&Line::of(&listed))).map_err(failed)?;
         Ok(true)
@@ -101,6 +106,9 @@ pub(super) async fn export(file: File, host: &Host) -> Result<(), Fail> {
     .await?;
     out.flush().map_err(failed)?;
     remark(&format!("{count} records written to {}", if file.name == "-" { "the standard output" } else { &file.name }));
+    if foreign > 0 {
+        remark(&format!("{foreign} were left out: their octets are no records of this version"));
+    }
     Ok(())
 }
 

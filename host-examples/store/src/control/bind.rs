@@ -64,7 +64,10 @@ impl Control {
         let private = PrivateDirectory::new(directory).map_err(failed("making a directory for it"))?;
         let made = private.0.join("s");
         let listener = UnixListener::bind(&made).map_err(failed("binding it"))?;
-        chown(&made, None, group).map_err(failed("giving it to its group"))?;
+        // Not without need: a service may be forbidden the very call.
+        if let Some(group) = group {
+            chown(&made, None, Some(group)).map_err(failed("giving it to its group"))?;
+        }
         fs::set_permissions(&made, Permissions::from_mode(mode)).map_err(failed("setting its permissions"))?;
         listener.set_nonblocking(true).map_err(failed("setting it up"))?;
         let id = id(&made).map_err(failed("looking at it"))?;
