@@ -65,8 +65,8 @@ async fn penalties_probes_and_lets_in_are_counted() {
     for n in 0..7 {
         host.send(&mail("2001:db8:1::25", "example.net", &n.to_string()), at).await;
     }
-    // The first connection in five minutes is a probe, since mail waits; it passes, and ends the penalty.
-    host.send(&Mail { passes: true, ..mail("2001:db8:1::25", "example.net", "8") }, at + 10).await;
+    // Five minutes after the penalty began a connection is a probe, since mail waits; it passes, and ends the penalty.
+    host.send(&Mail { passes: true, ..mail("2001:db8:1::25", "example.net", "8") }, at + 300).await;
     for after in [0, 900, 1800] {
         host.send(&mail("2001:db8:7::25", "example.com", "9"), at + after).await;
     }

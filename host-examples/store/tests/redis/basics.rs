@@ -173,3 +173,16 @@ async fn scans_past_the_keys_of_others() {
     let error = store.scan(Cursor("x".to_owned()), 10, NOW).await.unwrap_err();
     assert!(error.to_string().contains("begin without one"), "{error}");
 }
+
+/// The tests are not skipped where there is no server.
+#[test]
+fn without_redis_server_the_tests_fail_and_say_what_to_do() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "basics::over_tcp"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success());
+    assert!(text.contains("these tests need it: apt-get install redis-server"), "{text}");
+}
