@@ -35,22 +35,28 @@ fn of_message(case: &Case<'_>) -> Vec<Key> {
     let client = case.connection.client;
     let mut keys = Vec::with_capacity(5);
     keys.extend([network_key(case.network()), address_key(client), budget_key(client)]);
-    keys.extend(fingerprints(case).keys());
+    add_mail(case, &mut keys);
     keys
 }
 
-/// Over IPv4: whether the mail was refused, and once that is known the network that it was refused from.
+/// Over IPv4: whether the mail was refused.
 fn of_arrival(case: &Case<'_>) -> Vec<Key> {
-    let mut keys: Vec<Key> = fingerprints(case).keys().collect();
-    for at in 0..keys.len() {
-        if let Found::Record(mail) = record::find::<MailRecord>(&case.connection.records, keys[at]) {
+    let mut keys = Vec::new();
+    add_mail(case, &mut keys);
+    keys
+}
+
+/// The mail's keys, and once it is known that it was refused, that of the network that it was refused from.
+fn add_mail(case: &Case<'_>, keys: &mut Vec<Key>) {
+    for key in fingerprints(case).keys() {
+        keys.push(key);
+        if let Found::Record(mail) = record::find::<MailRecord>(&case.connection.records, key) {
             let network = network_key(mail.network);
             if !keys.contains(&network) {
                 keys.push(network);
             }
         }
     }
-    keys
 }
 
 fn fingerprints(case: &Case<'_>) -> Fingerprints {

@@ -55,11 +55,9 @@ impl Kept {
         self.key.map(tag)
     }
 
-    /// The refusal that this mail's next refusal or arrival belongs to.
-    fn link(&self, match_kind: MatchKind, now: u64) -> Option<Link> {
-        let mail = self.record.as_ref().filter(|mail| mail.settled.is_none())?;
-        let seconds = u32::try_from(now.saturating_sub(mail.first_refusal)).unwrap_or(u32::MAX);
-        Some(Link { match_kind, network: network_key(mail.network), seconds })
+    /// It was refused, and not seen since.
+    fn waiting(&self) -> Option<&MailRecord> {
+        self.record.as_ref().filter(|mail| mail.settled.is_none())
     }
 }
 
@@ -83,23 +81,36 @@ impl Mail {
         Mail { exact, inferred, is_malformed }
     }
 
-    /// Whether it was refused before, whatever became of it since. Sure, by its exact fingerprint.
-    pub(crate) fn was_refused(&self) -> bool {
-        self.exact.record.is_some()
-    }
-
     /// Whether mail of this sender was refused and not seen since. What it was cannot be told before the message is there.
     pub(crate) fn is_perhaps_waiting(&self) -> bool {
-        self.inferred.record.as_ref().is_some_and(|mail| mail.settled.is_none())
+        self.inferred.waiting().is_some()
     }
 
-    /// The earlier refusal that this mail's next refusal or arrival over IPv6 belongs to. By its sender alone only where it has no exact
-    /// fingerprint: senders write many mails.
+    /// Whether its failure was counted before (A6): it was refused, whatever became of it since, by its exact fingerprint; or one of its
+    /// sender was at DATA, which is this one as far as can be told, and the next is another.
+    pub(crate) fn was_counted(&self) -> bool {
+        self.exact.record.is_some() || self.exact.key.is_some() && self.of_unknown_message_id().is_some()
+    }
+
+    /// The refusal that this mail's next refusal or arrival belongs to.
     pub(crate) fn link(&self, now: u64) -> Option<Link> {
-        match self.exact.key {
-            Some(_) => self.exact.link(MatchKind::Exact, now),
-            None => self.inferred.link(MatchKind::Inferred, now),
+        let (match_kind, mail) = self.refusal()?;
+        let seconds = u32::try_from(now.saturating_sub(mail.first_refusal)).unwrap_or(u32::MAX);
+        Some(Link { match_kind, network: network_key(mail.network), seconds })
+    }
+
+    /// The mail as it was refused and not seen since. By its sender and EHLO name only where nothing else is known of the refused one: senders write
+    /// many mails.
+    fn refusal(&self) -> Option<(MatchKind, &MailRecord)> {
+        match &self.exact.record {
+            // One that was seen before, by other recipients, is not another mail of its sender.
+            Some(_) => Some((MatchKind::Exact, self.exact.waiting()?)),
+            None => Some((MatchKind::Inferred, self.of_unknown_message_id()?)),
         }
+    }
+
+    fn of_unknown_message_id(&self) -> Option<&MailRecord> {
+        self.inferred.waiting().filter(|mail| !mail.message_id_known)
     }
 
     /// The mail is refused once more: its record under the exact fingerprint, if it has one, and all that is to be stored. It waits
@@ -112,6 +123,7 @@ impl Mail {
         record: &mut NetworkRecord,
     ) -> Option<&MailRecord> {
         let now = case.connection.now;
+        let acknowledged = case.connection.acknowledged;
         let lacked = match refused_for {
             RefusedFor::Unauthenticated => lacking::listed(&lacking::failed(case)),
             RefusedFor::Distrusted => "distrusted domain".into(),
@@ -123,24 +135,30 @@ impl Mail {
             first_refusal: now,
             last_refusal: now,
             refusals: 1,
-            acknowledged: case.connection.acknowledged,
+            acknowledged,
+            message_id_known: self.exact.key.is_some(),
             refused_for,
             lacked: shortened(&lacked, MAX_FAILED).into(),
             ehlo_name: shortened(ehlo_name, MailRecord::MAX_NAME).into(),
             sender_domain: shortened(sender.rsplit_once('@').map_or("", |(_, domain)| domain), MailRecord::MAX_NAME).into(),
             settled: None,
         };
+        let since = match self.refusal() {
+            None => now,
+            // What A37 asks is how long it was not seen after a session with the verb.
+            Some((_, before)) if acknowledged && before.acknowledged => before.last_refusal.min(now),
+            Some(_) if acknowledged => now,
+            Some((_, before)) => before.first_refusal.min(now),
+        };
+        if self.exact.key.is_some() && self.of_unknown_message_id().is_some() {
+            // It waits under its sender's fingerprint; from now on, under its own.
+            record.remove_waiting(None, self.inferred.tag());
+        }
         self.exact.refuse(&refusal);
         self.inferred.refuse(&refusal);
-        let waits = self.exact.record.as_ref().or(self.inferred.record.as_ref());
-        if let Some(since) = waits.map(|mail| mail.first_refusal) {
-            let waiting = Waiting {
-                exact: self.exact.tag().unwrap_or(0),
-                inferred: self.inferred.tag().unwrap_or(0),
-                since,
-                acknowledged: case.connection.acknowledged,
-            };
-            record.add_waiting(waiting, now);
+        if self.exact.key.or(self.inferred.key).is_some() {
+            let (exact, inferred) = (self.exact.tag().unwrap_or(0), self.inferred.tag().unwrap_or(0));
+            record.add_waiting(Waiting { exact, inferred, since, acknowledged }, now);
         }
         self.exact.record.as_ref()
     }
@@ -148,17 +166,34 @@ impl Mail {
     /// The mail was seen: its records say so, and it waits no longer.
     pub(crate) fn settle(&mut self, by: SettledBy, now: u64, record: &mut NetworkRecord) {
         let settled = Settled { at: now, by };
-        // Another mail of the same sender may still wait; then the inferred record is about that one.
-        let same = match (&self.exact.record, &self.inferred.record) {
-            (Some(exact), Some(inferred)) => inferred.last_refusal <= exact.last_refusal,
-            (Some(_), None) => false,
-            (None, _) => self.exact.key.is_none() || by == SettledBy::Ipv4,
-        };
+        let is_same = self.inferred_is_same();
         self.exact.settle(settled);
-        if same {
+        if is_same {
             self.inferred.settle(settled);
         }
-        record.remove_waiting(self.exact.tag(), self.inferred.tag().filter(|_| same));
+        record.remove_waiting(self.exact.tag(), self.inferred.tag().filter(|_| is_same));
+    }
+
+    /// Whether the inferred record is about this mail, of which some refusal is known: another of the same sender may still wait.
+    fn inferred_is_same(&self) -> bool {
+        match (&self.exact.record, &self.inferred.record) {
+            (Some(exact), Some(inferred)) => inferred.last_refusal <= exact.last_refusal,
+            (Some(_), None) => false,
+            // It is what is known.
+            (None, _) => true,
+        }
+    }
+
+    /// The record of the network that the mail was refused from, if that is another than `network`: the mail waits there no longer. Asked
+    /// before the mail is refused once more, or seen.
+    pub(crate) fn moved(&self, case: &Case<'_>, network: Network) -> Option<RecordUpdate> {
+        let (_, mail) = self.refusal().filter(|(_, mail)| mail.network != network)?;
+        let Found::Record(found) = record::find::<NetworkRecord>(&case.connection.records, network_key(mail.network)) else {
+            return None;
+        };
+        let mut record = found;
+        record.remove_waiting(self.exact.tag(), self.inferred.tag().filter(|_| self.inferred_is_same()));
+        (record != found).then(|| record.update(mail.network, &case.policy.penalty, case.connection.now))
     }
 
     /// What is to be stored: the records that are others than those that were found.
@@ -177,27 +212,16 @@ pub(crate) fn may_arrive(connection: &Connection) -> bool {
     connection.stage == Stage::EndOfData && connection.listener == Listener::Mx && !connection.authenticated
 }
 
-/// A mail arrived over IPv4: the refusal that sent it here, and the records that give its network credit (A33). By its sender alone where
-/// it was refused before the message was there, or where its Message-ID was another.
+/// A mail arrived over IPv4: the refusal that sent it here, and the records that give its network credit (A33).
 pub(crate) fn arrived(case: &Case<'_>, trail: &mut Trail) -> (Option<Link>, Vec<RecordUpdate>) {
     let now = case.connection.now;
     let mut mail = Mail::of(case);
-    let exact = mail.exact.link(MatchKind::Exact, now);
-    // A mail that arrived before, for other recipients, is not another mail of its sender.
-    let inferred = if mail.was_refused() { None } else { mail.inferred.link(MatchKind::Inferred, now) };
-    let Some(link) = exact.or(inferred) else { return (None, Vec::new()) };
+    let Some(link) = mail.link(now) else { return (None, Vec::new()) };
     trail.say(format_args!("refused {} s ago from {}/{}", link.seconds, link.network.address, link.network.prefix_length));
-    let found = match record::find::<NetworkRecord>(&case.connection.records, link.network) {
-        Found::Record(record) => record,
-        _ => NetworkRecord::default(),
-    };
-    let mut record = found;
-    mail.settle(SettledBy::Ipv4, now, &mut record);
+    let credit = mail.moved(case, case.network());
+    mail.settle(SettledBy::Ipv4, now, &mut NetworkRecord::default());
     let mut updates = Vec::new();
     mail.updates(now, &mut updates);
-    if record != found {
-        let network = Network::of(link.network.address, link.network.prefix_length);
-        updates.push(record.update(network, &case.policy.penalty, now));
-    }
+    updates.extend(credit);
     (Some(link), updates)
 }

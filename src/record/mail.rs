@@ -15,6 +15,9 @@ pub struct MailRecord {
     pub refusals: u32,
     /// Whether the last session had acknowledged the extension.
     pub acknowledged: bool,
+    /// It had a Message-ID, so that it is known by its exact fingerprint. Otherwise, at DATA as for mail without one, sender and EHLO name
+    /// are all there is to know it by.
+    pub message_id_known: bool,
     /// Why.
     pub refused_for: RefusedFor,
     /// What it lacked, such as "SPF=none, DKIM=none". The module's words, at most 160 octets.
@@ -50,7 +53,7 @@ pub struct Settled {
 pub enum SettledBy {
     /// It arrived over IPv4, as it was asked to.
     Ipv4,
-    /// It came over IPv6 again, and passed.
+    /// It came over IPv6 again, and was accepted: it passed, was exempt, or nothing was enforced any more.
     Ipv6,
     /// It came over IPv6 again, and was let in (A34).
     LetIn,

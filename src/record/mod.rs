@@ -3,6 +3,8 @@
 //! A host passes records on as octets. Reports about them read [`inspect`](crate::inspect)'s JSON or, in Rust, [`Record::read`].
 
 mod codec;
+#[cfg(test)]
+mod codec_tests;
 mod exempt;
 mod inspect;
 mod lifetime;

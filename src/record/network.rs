@@ -55,11 +55,14 @@ pub struct LetIn {
 }
 
 impl LetIn {
-    /// Whether it holds at `now`.
+    /// Whether it holds at `now`. One that begins more than an hour later was written under a wrong clock, and may have no end in sight.
     pub fn in_force(&self, now: u64) -> bool {
-        now < self.until
+        now < self.until && self.since.saturating_sub(now) <= CLOCKS_DIFFER
     }
 }
+
+/// So far the clocks of hosts that share a store may be apart, in seconds.
+const CLOCKS_DIFFER: u64 = 3600;
 
 /// So many refused mails are kept in a network's record. Three are what A37 asks for, and one what a probe needs.
 const WAITING: usize = 4;
@@ -84,12 +87,15 @@ pub struct Waiting {
 }
 
 impl NetworkRecord {
-    /// A mail was refused. A mail that is there already keeps its time. When all places are taken, the new one gets that of the oldest mail
+    /// A mail was refused. A mail that is there already keeps its time, unless it was refused in a session with the verb for the first time now. When all places are taken, the new one gets that of the oldest mail
     /// of a session without the verb. Where all are of acknowledged sessions it gets the youngest's: the three oldest stay, or a client
     /// that sends a mail every few minutes would have none that is unseen for an hour (A37).
     pub(crate) fn add_waiting(&mut self, new: Waiting, now: u64) {
         let same = |waiting: &Waiting| waiting.exact == new.exact && (new.exact != 0 || waiting.inferred == new.inferred);
-        if self.waiting.iter().flatten().any(same) {
+        if let Some(there) = self.waiting.iter_mut().flatten().find(|waiting| same(waiting)) {
+            if new.acknowledged && !there.acknowledged {
+                *there = new;
+            }
             return;
         }
         let worth = |place: &Option<Waiting>| match place {
@@ -156,6 +162,26 @@ mod tests {
         assert_eq!(add(10, 10, true, 10).0, [1, 6, 7, 10]);
         assert_eq!(add(11, 11, true, VERB_WATCHED).0, [1, 6, 7, 11], "the three oldest stay");
         assert_eq!(add(12, 12, true, 1 + VERB_WATCHED).0, [6, 7, 11, 12], "until their time is over");
+    }
+
+    #[test]
+    fn a_mail_that_is_refused_with_the_verb_counts_from_then() {
+        let mut record = NetworkRecord::default();
+        for (since, acknowledged, expected) in
+            [(1, false, (1, false)), (5, true, (5, true)), (7, true, (5, true)), (8, false, (5, true))]
+        {
+            record.add_waiting(waiting(1, since, acknowledged), since);
+            let found: Vec<_> = record.waiting.iter().flatten().map(|mail| (mail.since, mail.acknowledged)).collect();
+            assert_eq!(found, [expected], "at {since}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_let_in_up_to_its_time_and_not_by_a_wrong_clock() {
+        let let_in = LetIn { since: 10_000, until: 20_000, by_operator: true, failing: None };
+        for (now, holds) in [(6399, false), (6400, true), (10_000, true), (19_999, true), (20_000, false)] {
+            assert_eq!(let_in.in_force(now), holds, "{now}");
+        }
     }
 
     #[test]

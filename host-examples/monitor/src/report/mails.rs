@@ -168,6 +168,7 @@ pub(super) mod tests {
             last_refusal: NOW - last,
             refusals,
             acknowledged: false,
+            message_id_known: true,
             refused_for: RefusedFor::Unauthenticated,
             lacked: "SPF=none, DKIM=none".into(),
             ehlo_name: "mail.example.net".into(),

@@ -1,5 +1,7 @@
 //! The way of a message through the policy: the order in which the rules are asked.
 
+mod refused;
+
 use crate::case::Case;
 use crate::contract::{Check, Decision, Key, Link, Mode, Note, Reason, RecordUpdate, Stage, Verdict};
 use crate::evidence::Evidence;
@@ -9,7 +11,7 @@ use crate::lacking;
 use crate::network::Network;
 use crate::no_fallback::{self, Admission};
 use crate::penalty::{self, AtGreeting, Capability, GreetingPass};
-use crate::policy::{self, DecideAt, NoFallbackAction};
+use crate::policy::{self, DecideAt};
 use crate::record::{
     self, AddressRecord, BudgetRecord, Codec, Found, NetworkRecord, RefusedFor, SettledBy, address_key, budget_key, network_key,
 };
@@ -93,8 +95,10 @@ struct Judge<'a, 't> {
     address: Option<AddressRecord>,
     /// The record of the /48, once something is taken from it.
     budget: Option<BudgetRecord>,
-    /// The mail, once it is refused or seen again.
+    /// The mail, once it is looked at.
     mail: Option<Mail>,
+    /// The record of another network, where the mail does not wait any more.
+    moved: Option<RecordUpdate>,
 }
 
 impl<'a, 't> Judge<'a, 't> {
@@ -112,6 +116,7 @@ impl<'a, 't> Judge<'a, 't> {
             address: None,
             budget: None,
             mail: None,
+            moved: None,
         };
         judge.found = judge.find(network_key(network));
         judge.record = judge.found;
@@ -125,12 +130,18 @@ impl<'a, 't> Judge<'a, 't> {
             Stage::Data if self.case.policy.decide_at == DecideAt::EndOfData => self.goes_on(),
             Stage::Data | Stage::EndOfData => self.message(),
         };
+        if self.case.is_end_of_data() && (self.observing || verdict == Verdict::Accept) {
+            self.seen(SettledBy::Ipv6);
+        }
+        if self.mail.as_ref().is_some_and(|mail| mail.is_malformed) {
+            self.note_malformed();
+        }
         let records = self.records();
         Ruling { verdict, reason, linked: self.linked, notes: self.notes, records }
     }
 
     /// What has changed.
-    fn records(&self) -> Vec<RecordUpdate> {
+    fn records(&mut self) -> Vec<RecordUpdate> {
         let (connection, policy) = (self.case.connection, &self.case.policy.penalty);
         let (client, now) = (connection.client, connection.now);
         let mut records = Vec::new();
@@ -142,6 +153,7 @@ impl<'a, 't> Judge<'a, 't> {
         if let Some(mail) = &self.mail {
             mail.updates(now, &mut records);
         }
+        records.extend(self.moved.take());
         records
     }
 
@@ -181,8 +193,11 @@ impl<'a, 't> Judge<'a, 't> {
                     pass.note().as_str()
                 ));
                 self.notes.push(pass.note());
-                if pass == GreetingPass::DueProbe {
-                    self.record.probed_at = Some(now);
+                // At its EHLO it is the same probe.
+                let nonce = Some(case.connection.nonce);
+                let is_same = case.connection.stage == Stage::Ehlo && self.record.probe == nonce;
+                if pass == GreetingPass::DueProbe && !is_same {
+                    (self.record.probed_at, self.record.probe) = (Some(now), nonce);
                 }
                 (Verdict::Continue, Reason::Undecided)
             }
@@ -212,7 +227,6 @@ impl<'a, 't> Judge<'a, 't> {
             Outcome::Met => {
                 if is_end {
                     self.judged(Some(true));
-                    self.seen(SettledBy::Ipv6);
                 }
                 (case.passing(), if is_end { Reason::Authenticated } else { Reason::Undecided })
             }
@@ -225,37 +239,38 @@ impl<'a, 't> Judge<'a, 't> {
     /// The requirement cannot be met.
     fn unmet(&mut self) -> (Verdict, Reason) {
         let case = self.case;
-        // Distrust decided also where the rest is not known: that is no failure of authentication.
-        let is_distrusted = requirement::evaluate(case, Passes::All) != Outcome::Unmet;
         if case.is_end_of_data() && case.has_no_evidence() && policy::checks(case.policy) != [Check::Tls] {
             self.trail.say(format_args!("the host gave no results"));
             return (Verdict::Accept, Reason::NoEvidence);
         }
-        if is_distrusted {
+        // Distrust decided also where the rest is not known: that is no failure of authentication.
+        let (refused_for, reason) = if requirement::evaluate(case, Passes::All) == Outcome::Unmet {
+            (RefusedFor::Unauthenticated, Reason::Unauthenticated)
+        } else {
             self.trail.say(format_args!("it is met by distrusted domains only"));
-            let refusal = (Verdict::Refuse(reply::distrusted(case, self.network)), Reason::Distrusted);
-            if self.is_judged_here() {
-                // Neither a pass nor a failure of authentication (A6, A30).
-                self.judged(None);
-                self.keep_refusal(RefusedFor::Distrusted);
-            }
-            return refusal;
-        }
-        if !case.is_end_of_data() && !self.is_answered_at_data() {
+            (RefusedFor::Distrusted, Reason::Distrusted)
+        };
+        if !case.is_end_of_data() && !self.is_answered_at_data(refused_for) {
             return self.goes_on();
         }
-        let refusal = (Verdict::Refuse(reply::unauthenticated(case, self.network)), Reason::Unauthenticated);
+        let refusal = match refused_for {
+            RefusedFor::Unauthenticated => reply::unauthenticated(case, self.network),
+            RefusedFor::Distrusted => reply::distrusted(case, self.network),
+        };
+        let refusal = (Verdict::Refuse(refusal), reason);
         if !self.is_judged_here() {
             return refusal;
         }
-        // Bounces are often unsigned, and say nothing about the mail of their network; a mail that was refused is no new evidence (A6).
-        let is_evidence = !case.is_null_sender() && !Mail::of(case).was_refused();
+        // Distrust is neither a pass nor a failure of authentication (A30). Bounces are often unsigned, and say nothing about the mail of
+        // their network; a mail that was refused is no new evidence (A6).
+        let is_evidence = reason == Reason::Unauthenticated && !case.is_null_sender() && !self.mail().was_counted();
         self.judged(is_evidence.then_some(false));
-        if self.is_let_in() {
+        if self.is_let_in(refused_for) {
             self.seen(SettledBy::LetIn);
             return (Verdict::Accept, Reason::LetIn);
         }
-        if self.keep_refusal(RefusedFor::Unauthenticated)
+        if self.keep_refusal(refused_for)
+            && reason == Reason::Unauthenticated
             && let Some(other) = self.never_falls_back()
         {
             return other;
@@ -269,108 +284,17 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// At DATA, mail that may be let in, or has to be recognised by its Message-ID, is heard to its end (A34).
-    fn is_answered_at_data(&mut self) -> bool {
-        let case = self.case;
-        let budget = self.find(budget_key(case.connection.client));
-        let admission = no_fallback::admission(&case.policy.no_fallback, &self.record, &budget, case.connection.now);
-        if admission == Admission::Open || !self.observing && Mail::of(case).is_perhaps_waiting() {
-            self.trail
-                .say(format_args!("it is heard to its end: its network is let in, or mail of its sender was refused before"));
+    fn is_answered_at_data(&mut self, refused_for: RefusedFor) -> bool {
+        if self.admission(refused_for).0 == Admission::Open {
+            self.trail.say(format_args!("it is heard to its end: its network is let in"));
+            return false;
+        }
+        // Bounces have nothing else to be recognised by.
+        if refused_for == RefusedFor::Unauthenticated && (self.case.is_null_sender() || self.mail().is_perhaps_waiting()) {
+            self.trail.say(format_args!("it is heard to its end: it may be a mail that was refused before"));
             return false;
         }
         true
-    }
-
-    /// Takes the mail from what its network may send while it is let in (A34).
-    fn is_let_in(&mut self) -> bool {
-        let case = self.case;
-        let (policy, now) = (&case.policy.no_fallback, case.connection.now);
-        let mut budget: BudgetRecord = self.find(budget_key(case.connection.client));
-        let before = budget;
-        match no_fallback::admission(policy, &self.record, &budget, now) {
-            Admission::None => return false,
-            Admission::UsedUp => {
-                self.trail.say(format_args!("{} is let in, but has used up what it may send", self.network));
-                self.notes.push(Note::LetInUsedUp);
-                return false;
-            }
-            Admission::Open => self.trail.say(format_args!("{} is let in", self.network)),
-        }
-        no_fallback::take(policy, &mut self.record, &mut budget, now);
-        self.budget = (budget != before).then_some(budget);
-        true
-    }
-
-    /// Keeps the refusal under the mail's fingerprints (A33), unless it is only observed (A38). Whether this mail shows that its client does
-    /// not fall back (A34).
-    fn keep_refusal(&mut self, refused_for: RefusedFor) -> bool {
-        if self.observing {
-            return false;
-        }
-        let case = self.case;
-        let mut mail = self.known_mail();
-        self.linked = mail.link(case.connection.now);
-        let exact = mail.refuse(case, refused_for, self.network, &mut self.record);
-        let is_reached = exact.is_some_and(|exact| no_fallback::is_reached(&case.policy.no_fallback, exact));
-        self.mail = Some(mail);
-        is_reached
-    }
-
-    /// What the policy says about a client that does not fall back; nothing where the refusal stands.
-    fn never_falls_back(&mut self) -> Option<(Verdict, Reason)> {
-        let case = self.case;
-        self.trail.say(format_args!("this mail was refused so often that its client does not fall back"));
-        match case.policy.no_fallback.action {
-            NoFallbackAction::Alert => self.notes.push(Note::NeverFallsBack),
-            NoFallbackAction::Reject if !case.connection.ipv4_arrivals_visible => {
-                self.notes.push(Note::Ipv4ArrivalsNotVisible);
-            }
-            NoFallbackAction::Reject => {
-                self.settle(SettledBy::Rejected);
-                return Some((Verdict::Refuse(reply::never_falls_back(case, self.network)), Reason::NeverFallsBack));
-            }
-            NoFallbackAction::LetIn => {
-                let now = case.connection.now;
-                // One that was let in and has used that up is not let in anew.
-                if self.record.let_in.is_some_and(|let_in| let_in.in_force(now)) {
-                    return None;
-                }
-                let before = self.record.let_in;
-                no_fallback::begin(&case.policy.no_fallback, &mut self.record, now);
-                if !self.is_let_in() {
-                    self.record.let_in = before;
-                    return None;
-                }
-                self.notes.push(Note::LetInBegins);
-                self.settle(SettledBy::LetIn);
-                return Some((Verdict::Accept, Reason::LetIn));
-            }
-        }
-        None
-    }
-
-    /// The mail passes: if it was refused before, it waits no longer.
-    fn seen(&mut self, by: SettledBy) {
-        let mail = self.known_mail();
-        self.linked = mail.link(self.case.connection.now);
-        if self.linked.is_some() {
-            self.mail = Some(mail);
-            self.settle(by);
-        }
-    }
-
-    fn settle(&mut self, by: SettledBy) {
-        if let Some(mail) = &mut self.mail {
-            mail.settle(by, self.case.connection.now, &mut self.record);
-        }
-    }
-
-    fn known_mail(&mut self) -> Mail {
-        let mail = Mail::of(self.case);
-        if mail.is_malformed {
-            self.note_malformed();
-        }
-        mail
     }
 
     /// A result that decides is missing or temporary (A27).
