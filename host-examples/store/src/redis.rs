@@ -30,13 +30,16 @@
 //! copy takes reads and writes at once, and every second a probe tries a new connection, reading and writing. When it succeeds,
 //! calls go there again, and what was changed here is done on the server as well, by compare-and-set against what it was last
 //! known to have; until that is done, the local copy serves those records. Where others have changed the record meanwhile, theirs
-//! stays: ours is dropped, and counted in [`Health::dropped`], as is what the full local copy had to let go.
+//! stays: ours is dropped, and counted in [`Health::dropped`], as is what the full local copy had to let go. Where the server has
+//! no record any more, since it expired there or the server was started anew, ours is stored as a new one: also where others have
+//! removed it, since that looks the same.
 //!
 //! A write that had no answer in time may have been done, or may be done later, when the server comes to it. Its caller gets
 //! [`StoreError::Unavailable`], and counts the update as dropped; the local copy keeps what was there before. So an update that
 //! was done may be reported as dropped; but none is lost without a report, and none is counted twice: nothing is ever sent again
 //! unless the server said that it did not do it, or it is a compare-and-set whose first try, if it was done, makes the second a
-//! conflict.
+//! conflict. The value of such a write is remembered: if the server turns out to have it, that is this host's own doing, and what was
+//! changed here since takes its place.
 
 mod breaker;
 mod calls;

@@ -98,14 +98,23 @@ impl Shared {
             }
             Err(Trouble::Refused(why)) => Err(StoreError::Unavailable(why)),
             Err(Trouble::TimedOut) => {
+                self.not_answered(update);
                 let limit = self.time_limit.as_millis();
                 Err(StoreError::Unavailable(format!(
                     "nothing within {limit} ms: the update counts as lost, though it may be done yet"
                 )))
             }
             Err(Trouble::Lost(why)) => {
+                self.not_answered(update);
                 Err(StoreError::Unavailable(format!("{why}: the update counts as lost, though it may have been done")))
             }
+        }
+    }
+
+    /// Its caller is told that it is lost. If it was done all the same, that is no conflict with what is changed here from now on.
+    fn not_answered(&self, update: &RecordUpdate) {
+        if update.expires_in > 0 {
+            self.lock().local.not_answered(update.key, &update.value);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The local copy: what the server was last seen to have, and what has been changed here since it gave no answer.
 
+mod unanswered;
+
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -9,6 +11,7 @@ use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, KeyKind, RecordUpdate, StoredRecord};
 
 use crate::{Cursor, MemoryStore, Page, Store, StoreError, Swap, Write};
+use unanswered::Unanswered;
 
 /// The weight of a record that was read: its own is unknown. More than a newcomer's, so that a flood of these does not flush what the
 /// server is known to have; less than that of a penalty that was written here.
@@ -26,12 +29,16 @@ pub(super) struct Local {
     capacity: usize,
     /// Changes that were lost, since their records had to go.
     evicted: u64,
+    /// What the server may have done of records that are not changed here.
+    unanswered: Unanswered,
 }
 
 /// What is to be done on the server for one key.
 struct Change {
     /// What the server was last known to have.
     base: Option<Vec<u8>>,
+    /// Values that this host wrote without an answer: if the server has one of these, nobody else has changed the record.
+    unanswered: Vec<Vec<u8>>,
     /// So many updates are in it.
     updates: u64,
     /// Counts them as well, and tells one change from the next.
@@ -45,6 +52,11 @@ impl Change {
     /// Seconds until the record expires; 0 if it has, or was removed.
     fn left(&self) -> u32 {
         self.expires_in.saturating_sub(u32::try_from(self.made.elapsed().as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether the server cannot have anything of it.
+    fn is_unknown_there(&self) -> bool {
+        self.base.is_none() && self.unanswered.is_empty()
     }
 
     /// The time by the clock of whoever made it.
@@ -64,9 +76,27 @@ pub(super) struct Replay {
     version: u64,
 }
 
+/// What becomes of a change that the server did not take, with the number of its updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// The server has it already.
+    InForce(u64),
+    /// It is to be replayed, since nobody else has changed the record.
+    Again,
+    /// Others have changed the record.
+    Lost(u64),
+}
+
 impl Local {
     pub(super) fn new(capacity: usize) -> Self {
-        Local { records: MemoryStore::new(capacity), changes: HashMap::new(), order: VecDeque::new(), capacity, evicted: 0 }
+        Local {
+            records: MemoryStore::new(capacity),
+            changes: HashMap::new(),
+            order: VecDeque::new(),
+            capacity,
+            evicted: 0,
+            unanswered: Unanswered::default(),
+        }
     }
 
     pub(super) fn read(&self, keys: &[Key], now: u64) -> Result<Vec<StoredRecord>, StoreError> {
@@ -97,6 +127,7 @@ impl Local {
         if self.is_changed(&key) {
             return;
         }
+        self.unanswered.take(&key);
         let there = self.value(&key, now);
         if there.as_deref() == found.map(|(value, _)| value) {
             return; // With its weight, if it was written here.
@@ -108,8 +139,20 @@ impl Local {
     /// What was stored on the server.
     pub(super) fn wrote(&mut self, Write { update, source, now, .. }: Write<'_>) {
         if !self.is_changed(&update.key) {
+            self.unanswered.take(&update.key);
             let there = self.value(&update.key, now);
             self.put(update, there.as_deref(), source, now);
+        }
+    }
+
+    /// The server may have stored this value, or may do it yet. (If it may have removed the record, there is nothing to remember: no
+    /// record is taken for ours as well.)
+    pub(super) fn not_answered(&mut self, key: Key, value: &[u8]) {
+        match self.changes.get_mut(&key) {
+            Some(change) => {
+                unanswered::add(&mut change.unanswered, value.to_vec());
+            }
+            None => self.unanswered.add(key, value.to_vec()),
         }
     }
 
@@ -127,7 +170,8 @@ impl Local {
         }
         let change = self.changes.entry(update.key).or_insert_with(|| {
             self.order.push_back(update.key);
-            Change { base, updates: 0, version: 0, expires_in: 0, now: 0, made: Instant::now() }
+            let unanswered = self.unanswered.take(&update.key);
+            Change { base, unanswered, updates: 0, version: 0, expires_in: 0, now: 0, made: Instant::now() }
         });
         change.updates += 1;
         change.version += 1;
@@ -152,7 +196,7 @@ impl Local {
             let value = if left == 0 { None } else { self.value(&key, change.present()) };
             if left > 0 && value.is_none() {
                 self.evicted += self.changes.remove(&key).map_or(0, |change| change.updates);
-            } else if value.is_none() && change.base.is_none() {
+            } else if value.is_none() && change.is_unknown_there() {
                 settled += self.changes.remove(&key).map_or(0, |change| change.updates);
             } else {
                 self.order.push_back(key);
@@ -186,6 +230,27 @@ impl Local {
         done
     }
 
+    /// The server did not do a replay, since it has something else than was expected: this, or no record.
+    pub(super) fn conflicted(&mut self, replay: Replay, there: Option<&[u8]>) -> Conflict {
+        let Some(change) = self.changes.get_mut(&replay.key) else { return Conflict::InForce(0) };
+        let Some(there) = there else {
+            if replay.expires_in == 0 {
+                return Conflict::InForce(self.replayed(replay));
+            }
+            // What the change was made of has expired meanwhile, or was lost with all else that the server had.
+            change.base = None;
+            return Conflict::Again;
+        };
+        if !change.unanswered.iter().any(|value| value == there) {
+            return Conflict::Lost(self.forget(&replay.key));
+        }
+        if replay.expires_in > 0 && there == replay.value {
+            return Conflict::InForce(self.replayed(replay));
+        }
+        change.base = Some(there.to_vec());
+        Conflict::Again
+    }
+
     /// The server has another value: the change is lost, and what is here with it. Returns how many updates that are.
     pub(super) fn forget(&mut self, key: &Key) -> u64 {
         let Some(change) = self.changes.remove(key) else { return 0 };
@@ -207,7 +272,7 @@ impl Local {
             let Some(key) = self.order.pop_front() else { return };
             let Some(change) = self.changes.get(&key) else { continue };
             let removal = change.left() == 0;
-            if removal && change.base.is_none() {
+            if removal && change.is_unknown_there() {
                 self.changes.remove(&key); // Nothing is to be done.
             } else if removal || self.value(&key, change.present()).is_some() {
                 self.order.push_back(key);

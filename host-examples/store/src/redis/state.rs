@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use smtp_fallback_policy::contract::Key;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -12,7 +11,7 @@ use super::RedisError;
 use super::breaker::{Breaker, Call, Trouble};
 use super::keys::Names;
 use super::link::{Client, Found, Link};
-use super::local::{Local, Replay};
+use super::local::{Conflict, Local, Replay};
 use super::settings::Checked;
 use super::watch::Replayed;
 use crate::{Health, Secret};
@@ -65,7 +64,8 @@ impl Shared {
             address: checked.address,
             time_limit: checked.time_limit,
             number: getrandom::u64().unwrap_or_default(),
-            rounds: checked.local_records,
+            // A change may need a second one, after a conflict with a value of our own.
+            rounds: checked.local_records.saturating_mul(2),
             state: Mutex::new(State {
                 breaker,
                 link: None,
@@ -186,19 +186,20 @@ impl Shared {
         self.lock().local.replayed(replay)
     }
 
-    /// Others have changed the record meanwhile: ours is dropped. Returns its updates.
-    pub(super) fn lose(&self, key: &Key) -> u64 {
-        let lost = self.lock().local.forget(key);
-        self.dropped.fetch_add(lost, Ordering::Relaxed);
-        lost
-    }
-
-    /// What the server has, read for nobody in particular.
-    pub(super) fn learn(&self, keys: &[Key], found: &[Found]) {
+    /// The server did not take a change, since it has something else than was expected. Where others have changed the record, ours is
+    /// dropped, and it goes on from theirs.
+    pub(super) fn conflicted(&self, replay: Replay, found: &Found, done: &mut Replayed) {
         let mut state = self.lock();
-        let now = state.now;
-        for (key, found) in keys.iter().zip(found) {
-            state.local.learn(*key, found.record(), key.address, now);
+        let (key, there) = (replay.key, found.record());
+        match state.local.conflicted(replay, there.map(|(value, _)| value)) {
+            Conflict::InForce(updates) => done.replayed += updates,
+            Conflict::Again => {}
+            Conflict::Lost(updates) => {
+                self.dropped.fetch_add(updates, Ordering::Relaxed);
+                done.dropped += updates;
+                let now = state.now;
+                state.local.learn(key, there, key.address, now);
+            }
         }
     }
 

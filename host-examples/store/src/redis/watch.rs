@@ -3,7 +3,6 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use smtp_fallback_policy::contract::Key;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -107,7 +106,7 @@ async fn replay_all(shared: &Shared, link: &Link) -> Result<Replayed, Trouble> {
     Ok(done)
 }
 
-/// One round. What has no answer stays to be replayed: if it has happened after all, the next time is a conflict, and counts as dropped.
+/// One round. What has no answer stays to be replayed: if it has happened after all, the next time is a conflict with a value of our own.
 async fn replay(shared: &Shared, link: &Link, replays: Vec<Replay>, done: &mut Replayed) -> Result<(), Trouble> {
     let mut writes = JoinSet::new();
     for replay in replays {
@@ -118,15 +117,17 @@ async fn replay(shared: &Shared, link: &Link, replays: Vec<Replay>, done: &mut R
         });
     }
     let mut failure = None;
-    let mut conflicts: Vec<Key> = Vec::new();
+    let mut conflicts: Vec<Replay> = Vec::new();
     while let Some(write) = writes.join_next().await {
         match write {
             Ok((Ok(Swapped::Stored), replay)) => done.replayed += shared.replayed(replay),
-            Ok((Ok(Swapped::Conflict), replay)) => {
-                done.dropped += shared.lose(&replay.key);
-                conflicts.push(replay.key);
+            Ok((Ok(Swapped::Conflict), replay)) => conflicts.push(replay),
+            Ok((Err(trouble), replay)) => {
+                if !matches!(trouble, Trouble::Refused(_)) && replay.expires_in > 0 {
+                    shared.lock().local.not_answered(replay.key, &replay.value);
+                }
+                failure = Some(trouble);
             }
-            Ok((Err(trouble), _)) => failure = Some(trouble),
             Err(error) => failure = Some(Trouble::Lost(error.to_string())),
         }
     }
@@ -136,9 +137,10 @@ async fn replay(shared: &Shared, link: &Link, replays: Vec<Replay>, done: &mut R
     if conflicts.is_empty() {
         return Ok(());
     }
-    // It goes on from what the others wrote.
-    let found = patiently(PATIENCE, link.read(conflicts.iter().map(|key| shared.names.of(key)).collect())).await?;
-    shared.learn(&conflicts, &found);
+    let found = patiently(PATIENCE, link.read(conflicts.iter().map(|replay| shared.names.of(&replay.key)).collect())).await?;
+    for (replay, found) in conflicts.into_iter().zip(found) {
+        shared.conflicted(replay, &found, done);
+    }
     Ok(())
 }
 

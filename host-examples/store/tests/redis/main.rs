@@ -7,6 +7,7 @@ mod basics;
 mod cluster;
 mod contention;
 mod hostile;
+mod late;
 mod login;
 mod logs;
 mod network;

@@ -17,7 +17,7 @@ struct Proxy {
     port: u16,
     /// So many milliseconds later, from the server to the client.
     delay: AtomicU64,
-    /// The answer to the next script is lost, and the connection with it.
+    /// The answer to the next script about a network is lost, and the connection with it.
     lose_answer: AtomicBool,
 }
 
@@ -41,8 +41,8 @@ impl Proxy {
         let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         std::thread::spawn(move || {
             pump(from, to, |octets| {
-                let script = octets.windows(7).any(|word| word == b"EVALSHA");
-                if script && proxy.lose_answer.swap(false, Ordering::SeqCst) {
+                let has = |word: &[u8; 7]| octets.windows(7).any(|octets| octets == word);
+                if has(b"EVALSHA") && has(b"network") && proxy.lose_answer.swap(false, Ordering::SeqCst) {
                     cutting.store(true, Ordering::SeqCst);
                 }
                 true
@@ -147,4 +147,25 @@ async fn a_lost_answer(server: &Server, proxy: &Proxy, settings: &RedisSettings)
     assert_eq!(scripts(), before + 2);
     let health = store.health();
     assert_eq!((health.conflicts, health.dropped), (0, 0));
+}
+
+/// The server did what was changed here, and the next try finds it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_without_an_answer_is_in_force() {
+    let server = Server::start();
+    let proxy = Proxy::start(listener(), server.port());
+    let store = connect(&RedisSettings { time_limit_ms: 100, ..proxy.settings() }).await;
+    assert_eq!(set(&store, network(1), None, b"a").await, Ok(Swap::Stored));
+    server.stop();
+    while !store.health().serves_local_copy {
+        assert_eq!(value(&store, network(1)).await.as_deref(), Some(&b"a"[..]));
+    }
+    assert_eq!(set(&store, network(1), Some(b"a"), b"b").await, Ok(Swap::Stored));
+    assert_eq!(set(&store, network(1), Some(b"b"), b"c").await, Ok(Swap::Stored));
+    proxy.lose_answer.store(true, Ordering::SeqCst);
+    server.go_on();
+    let health = until(&store, |health| !health.serves_local_copy).await;
+    assert!(!proxy.lose_answer.load(Ordering::SeqCst), "no answer was lost");
+    assert_eq!((health.problem, health.dropped), (None, 0));
+    assert_eq!(server.ask::<String>(&["GET", "smtp-fallback:network:2001:db8:1::/64"]), "c");
 }

@@ -168,3 +168,123 @@ fn records_count_for_the_client() {
     assert_eq!(super::source(&[mail]), mail.address);
     super::source(&[]);
 }
+
+fn replay(local: &mut Local, n: u32) -> Replay {
+    local.replays(100).0.into_iter().find(|replay| replay.key == key(n)).unwrap()
+}
+
+#[test]
+fn a_conflict_with_others_is_lost() {
+    let mut local = Local::new(10);
+    local.learn(key(1), Some((b"a", 600)), source(1), NOW);
+    make(&mut local, 1, Some(b"a"), b"b");
+    make(&mut local, 1, Some(b"b"), b"c");
+    let replay = replay(&mut local, 1);
+    // Not even what is here: others may have come to the same, and theirs counts other mails.
+    assert_eq!(local.conflicted(replay, Some(b"c")), Conflict::Lost(2));
+    assert_eq!((local.waiting(), value(&local, 1)), (0, None));
+}
+
+#[test]
+fn a_conflict_with_nothing_is_none() {
+    let mut local = Local::new(10);
+    for n in 1..=2 {
+        local.learn(key(n), Some((b"a", 600)), source(n), NOW);
+    }
+    make(&mut local, 1, Some(b"a"), b"b");
+    let first = replay(&mut local, 1);
+    assert_eq!(local.conflicted(first, None), Conflict::Again);
+    let again = replay(&mut local, 1);
+    assert_eq!((again.base.as_deref(), again.value.as_slice()), (None, &b"b"[..]));
+    assert_eq!(local.replayed(again), 1);
+    // What was to be removed is gone.
+    assert_eq!(change_for(&mut local, 2, Some(b"a"), b"", 0), Swap::Stored);
+    let removal = replay(&mut local, 2);
+    assert_eq!(local.conflicted(removal, None), Conflict::InForce(1));
+    assert_eq!(local.waiting(), 0);
+}
+
+/// Of several writes that expect the same, the server does one, whichever.
+#[test]
+fn a_conflict_with_a_write_of_our_own_is_none() {
+    for late in [&b"x"[..], b"y"] {
+        let mut local = Local::new(10);
+        local.learn(key(1), Some((b"a", 600)), source(1), NOW);
+        local.not_answered(key(1), b"x");
+        make(&mut local, 1, Some(b"a"), b"b");
+        local.not_answered(key(1), b"y"); // Was under way at the same time.
+        let first = replay(&mut local, 1);
+        assert_eq!(local.conflicted(first, Some(late)), Conflict::Again);
+        let again = replay(&mut local, 1);
+        assert_eq!((again.base.as_deref(), again.value.as_slice()), (Some(late), &b"b"[..]));
+        assert_eq!(local.conflicted(again, Some(b"theirs")), Conflict::Lost(1));
+    }
+}
+
+#[test]
+fn a_replay_that_was_done_without_an_answer_is_in_force() {
+    let mut local = Local::new(10);
+    make(&mut local, 1, None, b"a");
+    let first = replay(&mut local, 1);
+    local.not_answered(first.key, &first.value);
+    let second = replay(&mut local, 1);
+    assert_eq!(local.conflicted(second, Some(b"a")), Conflict::InForce(1));
+    assert_eq!(local.waiting(), 0);
+
+    // And with more, that came meanwhile.
+    make(&mut local, 2, None, b"a");
+    let first = replay(&mut local, 2);
+    local.not_answered(first.key, &first.value);
+    make(&mut local, 2, Some(b"a"), b"b");
+    let second = replay(&mut local, 2);
+    assert_eq!(local.conflicted(second, Some(b"a")), Conflict::Again);
+    let third = replay(&mut local, 2);
+    assert_eq!((third.base.as_deref(), third.value.as_slice()), (Some(&b"a"[..]), &b"b"[..]));
+    assert_eq!(local.replayed(third), 2);
+}
+
+/// The server may have the record by now: only removing it leaves none.
+#[test]
+fn what_was_new_and_may_be_there_is_removed() {
+    let mut local = Local::new(10);
+    local.not_answered(key(1), b"x");
+    make(&mut local, 1, None, b"a");
+    assert_eq!(change_for(&mut local, 1, Some(b"a"), b"", 0), Swap::Stored);
+    let removal = replay(&mut local, 1);
+    assert_eq!((removal.base.as_deref(), removal.expires_in), (None, 0));
+    assert_eq!(local.conflicted(removal, Some(b"x")), Conflict::Again);
+    let removal = replay(&mut local, 1);
+    assert_eq!((removal.base.as_deref(), removal.expires_in), (Some(&b"x"[..]), 0));
+    assert_eq!(local.replayed(removal), 2);
+}
+
+#[test]
+fn an_answer_settles_what_had_none() {
+    let mut local = Local::new(10);
+    local.not_answered(key(1), b"x");
+    local.not_answered(key(2), b"x");
+    local.learn(key(1), Some((b"a", 600)), source(1), NOW);
+    let update = RecordUpdate { key: key(2), value: b"a".to_vec(), expires_in: 600, weight: 1 };
+    local.wrote(Write { expected: None, update: &update, source: source(2), now: NOW });
+    for n in 1..=2 {
+        make(&mut local, n, Some(b"a"), b"b");
+        let replay = replay(&mut local, n);
+        assert_eq!(local.conflicted(replay, Some(b"x")), Conflict::Lost(1), "{n}: somebody else's, though it looks the same");
+    }
+}
+
+#[test]
+fn what_had_no_answer_takes_little_memory() {
+    let mut local = Local::new(10);
+    for n in 0..10_000_u32 {
+        local.not_answered(key(n), b"x");
+        local.not_answered(key(0), &n.to_be_bytes());
+        assert!(local.unanswered.len() <= 1025, "{n}");
+    }
+    make(&mut local, 1, None, b"a");
+    let first = replay(&mut local, 1);
+    for n in 0..10_000_u32 {
+        local.not_answered(first.key, &n.to_be_bytes());
+    }
+    assert!(local.changes[&first.key].unanswered.len() <= 16);
+}
