@@ -20,8 +20,9 @@
 //! Records are read by `GETRANGE key 0 4096` and `PTTL key`, in one pipeline: a value of any length costs no more than a record,
 //! and the local copy knows when it expires. They are written by a script (`EVALSHA`, or `EVAL` for a server that does not know
 //! it) that compares, and then sets with `EX` or deletes, in one step; it touches one key, so it runs in a cluster as well. What
-//! expires, expires by the server's clock. The secret is set with `NX`, and what is there then counts. A user with a restricted
-//! ACL needs `+@read +@write +@scripting +ping`, and `+cluster|slots +asking` in a cluster, on the keys of the prefix.
+//! expires, expires by the server's clock. The secret is set with `NX`, and what is there then counts; each host looks every
+//! second, and puts it back when it is gone. Another one than it started with shows in [`Health::problem`]. A user with a
+//! restricted ACL needs `+@read +@write +@scripting +ping`, and `+cluster|slots +asking` in a cluster, on the keys of the prefix.
 //!
 //! # No answer
 //! Each call has its time limit; a message needs two look-ups, so with the default it spends 20 ms at most. When there is no

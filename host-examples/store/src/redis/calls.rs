@@ -11,7 +11,7 @@ use super::breaker::{Call, Trouble};
 use super::link::{Found, Link, Place};
 use super::local;
 use super::script::Swapped;
-use super::state::{Numbered, Shared, State};
+use super::state::{Numbered, SECRET_DIFFERS, Shared, State};
 use crate::{Cursor, Listed, MAX_VALUE_OCTETS, Page, Secret, StoreError, Swap, Write};
 
 /// How long a call may take that no decision waits for: reports, and the secret.
@@ -164,19 +164,16 @@ impl Shared {
         Ok(secret)
     }
 
-    /// A server that has lost everything gets the secret back, so that a host that starts now has the same as the others.
+    /// A server that has lost it gets the secret back, so that a host that starts now has the same as the others.
     pub(super) async fn keep_secret(&self, link: &Link) {
         let Some(secret) = self.lock().secret else { return };
-        let found = timeout(UNHURRIED, link.keep_first(&self.names.secret(), &hexadecimal(&secret))).await;
-        if let Ok(Ok(found)) = found
-            && read_secret(&found) != Some(secret)
-        {
-            tracing::error!(
-                event = "store-secret-changed",
-                key = self.names.secret(),
-                "the shared secret is not the one that this host started with: mails are not recognised across hosts; start all hosts anew"
-            );
+        let name = self.names.secret();
+        let Ok(Ok(found)) = timeout(UNHURRIED, link.keep_first(&name, &hexadecimal(&secret))).await else { return };
+        let differs = read_secret(&found) != Some(secret);
+        if differs && !std::mem::replace(&mut self.lock().secret_differs, differs) {
+            tracing::error!(event = "store-secret-changed", key = name, "{SECRET_DIFFERS}");
         }
+        self.lock().secret_differs = differs;
     }
 
     fn scan_local(&self, cursor: Cursor, limit: usize, now: u64) -> Result<Page, StoreError> {

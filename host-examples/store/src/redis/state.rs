@@ -16,6 +16,10 @@ use super::settings::Checked;
 use super::watch::Replayed;
 use crate::{Health, Secret};
 
+/// What is wrong then, and what to do.
+pub(super) const SECRET_DIFFERS: &str =
+    "holds another secret than this host started with: mails are not recognised across hosts; start all hosts anew";
+
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) names: Names,
@@ -42,6 +46,8 @@ pub(super) struct State {
     /// The latest time that a caller named, in seconds since 1970.
     pub(super) now: u64,
     pub(super) secret: Option<Secret>,
+    /// Whether the server has another one.
+    pub(super) secret_differs: bool,
     pub(super) foreign_logged: Option<Instant>,
     pub(super) said_away: bool,
 }
@@ -73,6 +79,7 @@ impl Shared {
                 local: Local::new(checked.local_records),
                 now: 0,
                 secret: None,
+                secret_differs: false,
                 foreign_logged: None,
                 said_away: false,
             }),
@@ -138,7 +145,9 @@ impl Shared {
         match (state.breaker.problem(), state.local.waiting()) {
             (Some(why), _) if state.breaker.is_open() => Some(format!("the store at {address} cannot be used: {why}")),
             (Some(why), _) => Some(format!("the store at {address} refuses writes: {why}")),
-            (None, 0) => None,
+            (None, 0) => state
+                .secret_differs
+                .then(|| format!("the key {} of the store at {address} {SECRET_DIFFERS}", self.names.secret())),
             (None, waiting) => Some(format!("{waiting} records that were changed here wait for the store at {address}")),
         }
     }

@@ -51,7 +51,10 @@ pub(super) async fn watch(store: Weak<Shared>) {
             }
             Some(link) => {
                 // Finds out before a mail does, and keeps firewalls from forgetting the connection. The call counts what comes of it.
-                let _ = shared.call(link, Call::Read, shared.time_limit, |link| async move { link.ping().await }).await;
+                let ping = |link: Link| async move { link.ping().await };
+                if shared.call(link.clone(), Call::Read, shared.time_limit, ping).await.is_ok() {
+                    shared.keep_secret(&link.link).await;
+                }
             }
         }
         last = Instant::now();

@@ -113,3 +113,19 @@ async fn what_the_server_was_never_told_is_logged_at_the_end() {
     drop(store);
     assert!(log.of("store-closed")[0].contains("records=1"));
 }
+
+/// Once for each change of it.
+#[tokio::test]
+async fn another_secret_is_logged_once() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let server = Server::start();
+    let store = connect(&settings(server.url())).await;
+    store.secret().await.unwrap();
+    let () = server.ask(&["SET", "smtp-fallback:secret", &"ab".repeat(32)]);
+    until(&store, |health| health.problem.is_some()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    let said = log.of("store-secret-changed");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("ERROR ") && said[0].contains("smtp-fallback:secret"), "{said:?}");
+}

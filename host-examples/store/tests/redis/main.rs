@@ -11,6 +11,7 @@ mod late;
 mod login;
 mod logs;
 mod network;
+mod secret;
 mod server;
 mod tls;
 
