@@ -14,8 +14,7 @@
 //!
 //! Addresses are written as RFC 5952 has it, IPv4 networks as IPv4 (`192.0.2.0/24`). A record is the octets that the module gave,
 //! verbatim: 1 to [`MAX_VALUE_OCTETS`]. What is longer, or empty, or no string is no record: it is read as nothing, and written
-//! over. The weight is not kept: the server evicts by its own rules, if it is configured to; `maxmemory-policy volatile-ttl`
-//! suits, since it spares the secret.
+//! over. The weight is not kept.
 //!
 //! Records are read by `GETRANGE key 0 4096` and `PTTL key`, in one pipeline: a value of any length costs no more than a record,
 //! and the local copy knows when it expires. They are written by a script (`EVALSHA`, or `EVAL` for a server that does not know
@@ -23,12 +22,26 @@
 //! expires, expires by the server's clock. The secret is set with `NX`, and what is there then counts; each host looks every
 //! second, and puts it back when it is gone. Another one than it started with shows in [`Health::problem`]. A user with a
 //! restricted ACL needs `+@read +@write +@scripting +ping`, and `+cluster|slots +asking` in a cluster, on the keys of the prefix.
+//! With `+config|get` the host can tell at its start that the server evicts.
+//!
+//! # Room
+//! The shares for each network, and the order in which records go, are the embedded store's. A server of this kind knows neither
+//! networks nor weights: here only the time that a record lives limits what stays. So give the hosts a server of their own, with
+//! `maxmemory` and `maxmemory-policy noeviction`. A flood of new addresses can fill it; then it takes nothing new, and all that it
+//! has stays, exemptions and penalties among it. With any other policy it removes records of its own choice: `volatile-ttl`, for
+//! one, what expires soonest, such as the exemption that ends in an hour, before the flood that lives for a day. The log warns of
+//! such a server at the start.
+//!
+//! What a full server has is read as ever. What is written meanwhile stays in the local copy, within its limits, which are those of
+//! the embedded store, shares included: it holds for this host, and is done on the server when there is room. Updates for which the
+//! copy has no room are dropped, and counted in [`Health::dropped`]; [`Health::problem`] says that the server refuses writes.
 //!
 //! # No answer
 //! Each call has its time limit; a message needs two look-ups, so with the default it spends 20 ms at most. When there is no
 //! answer in time, the local copy answers: what was last read or written here, up to `local_records`. After three calls without
 //! an answer in a row, after three refusals in a row, or when the connection is lost, the server is left alone. Then the local
-//! copy takes reads and writes at once, and every second a probe tries a new connection, reading and writing. When it succeeds,
+//! copy takes reads and writes at once, and every second a probe tries a new connection, reading and writing. (If it refuses
+//! nothing but writes, what is not changed here is read from it all the same.) When the probe succeeds,
 //! calls go there again, and what was changed here is done on the server as well, by compare-and-set against what it was last
 //! known to have; until that is done, the local copy serves those records. Where others have changed the record meanwhile, theirs
 //! stays: ours is dropped, and counted in [`Health::dropped`], as is what the full local copy had to let go. Where the server has

@@ -29,12 +29,15 @@ const SCAN_COUNT: usize = 1000;
 /// Begins the cursor of a scan of the local copy.
 const LOCAL_CURSOR: &str = "local:";
 
+/// Begins the cursor of a scan that has read all that the server has, and goes on with what was changed here.
+const CHANGED_CURSOR: &str = "changed:";
+
 impl Shared {
     pub(super) async fn read(&self, keys: &[Key], now: u64) -> Result<Vec<StoredRecord>, StoreError> {
         let link = {
             let mut state = self.lock();
             state.now = state.now.max(now);
-            match &state.link {
+            match state.link.as_ref().or(state.reading.as_ref()) {
                 Some(link) if !keys.is_empty() => link.clone(),
                 _ => return state.local.read(keys, now),
             }
@@ -119,11 +122,15 @@ impl Shared {
     }
 
     pub(super) async fn scan(&self, cursor: Cursor, limit: usize, now: u64) -> Result<Page, StoreError> {
-        let (link, mut place) = match (cursor.0.strip_prefix(LOCAL_CURSOR), self.link()) {
-            (Some(rest), _) => return self.scan_local(Cursor(rest.to_owned()), limit, now),
-            (None, None) if cursor.0.is_empty() => return self.scan_local(Cursor::default(), limit, now),
-            (None, None) => return Err(self.unavailable()),
-            (None, Some(link)) => (link, Place::read(&cursor.0)?),
+        for which in [LOCAL_CURSOR, CHANGED_CURSOR] {
+            if let Some(rest) = cursor.0.strip_prefix(which) {
+                return self.scan_local(which, rest, limit, now);
+            }
+        }
+        let (link, mut place) = match self.link_to_read() {
+            None if cursor.0.is_empty() => return self.scan_local(LOCAL_CURSOR, "", limit, now),
+            None => return Err(self.unavailable()),
+            Some(link) => (link, Place::read(&cursor.0)?),
         };
         let pattern = self.names.pattern();
         let mut count = limit.clamp(10, SCAN_COUNT);
@@ -131,8 +138,13 @@ impl Shared {
             let (pattern, at) = (pattern.clone(), place);
             let ask = |link: Link| async move { link.names(&pattern, at, count).await };
             let part = self.call(link.clone(), Call::Read, UNHURRIED, ask).await.map_err(|_| self.unavailable())?;
-            let keys: Vec<Key> = part.names.iter().filter_map(|name| self.names.read(name)).collect();
-            let next = part.next.as_ref().map(|place| Cursor(place.to_string()));
+            let mut keys: Vec<Key> = part.names.iter().filter_map(|name| self.names.read(name)).collect();
+            let changed = {
+                let state = self.lock();
+                keys.retain(|key| !state.local.is_changed(key));
+                (state.local.waiting() > 0).then(|| Cursor(CHANGED_CURSOR.to_owned()))
+            };
+            let next = part.next.as_ref().map(|place| Cursor(place.to_string())).or(changed);
             let records = self.listed(&link, keys, now).await?;
             match part.next {
                 Some(next) if records.is_empty() => place = next,
@@ -147,7 +159,7 @@ impl Shared {
         if let Some(secret) = self.lock().secret {
             return Ok(secret);
         }
-        let Some(link) = self.link() else { return Err(self.unavailable()) };
+        let Some(link) = self.link_to_read() else { return Err(self.unavailable()) };
         let mut secret = Secret::default();
         getrandom::fill(&mut secret)
             .map_err(|error| StoreError::Unavailable(format!("the system gives no random octets for the secret: {error}")))?;
@@ -176,9 +188,12 @@ impl Shared {
         self.lock().secret_differs = differs;
     }
 
-    fn scan_local(&self, cursor: Cursor, limit: usize, now: u64) -> Result<Page, StoreError> {
-        let mut page = self.lock().local.scan(cursor, limit, now)?;
-        page.next = page.next.map(|next| Cursor(format!("{LOCAL_CURSOR}{}", next.0)));
+    /// Of all that is here, or of what was changed here.
+    fn scan_local(&self, which: &str, rest: &str, limit: usize, now: u64) -> Result<Page, StoreError> {
+        let state = self.lock();
+        let mut page = state.local.scan(Cursor(rest.to_owned()), limit, now)?;
+        page.records.retain(|listed| which == LOCAL_CURSOR || state.local.is_changed(&listed.record.key));
+        page.next = page.next.map(|next| Cursor(format!("{which}{}", next.0)));
         Ok(page)
     }
 

@@ -1,6 +1,6 @@
 //! The connection, and what is asked over it. No time limits here: whoever asks sets them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -171,17 +171,35 @@ impl Link {
         }
     }
 
-    /// Writes the value if there is none, and returns what is there then.
+    /// Writes the value if there is none, and returns what is there then; also where writing is refused, since the server is full.
     pub(super) async fn keep_first(&self, name: &str, value: &str) -> Result<Found, Trouble> {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("SET").arg(name).arg(value).arg("NX");
         add_read(&mut pipeline, name);
         let mut answers = self.send(&pipeline).await.map_err(trouble)?;
         let set = answers.drain(..answers.len().min(1)).next();
-        if let Some(Value::ServerError(error)) = set {
-            return Err(trouble(error.into()));
+        let found = founds(answers).map(|mut found| found.pop().unwrap_or(Found::Nothing));
+        match (set, found) {
+            (Some(Value::ServerError(error)), Err(_) | Ok(Found::Nothing)) => Err(trouble(error.into())),
+            (_, found) => found,
         }
-        Ok(founds(answers)?.pop().unwrap_or(Found::Nothing))
+    }
+
+    /// By which policy the server removes records when it is full; absent if it does not.
+    pub(super) async fn eviction_policy(&self) -> Result<Option<String>, Trouble> {
+        let mut ask = Cmd::new();
+        ask.arg("CONFIG").arg("GET").arg("maxmemory*");
+        let answer = match self {
+            Link::One(connection) => ask.query_async::<Value>(&mut connection.clone()).await,
+            Link::Cluster(connection) => {
+                let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                connection.clone().route_command(ask, anywhere).await.and_then(Value::extract_error)
+            }
+        };
+        let settings = ::redis::from_redis_value::<HashMap<String, String>>(answer.map_err(trouble)?);
+        let mut settings = settings.map_err(|error| trouble(error.into()))?;
+        let limited = settings.get("maxmemory").is_some_and(|limit| limit != "0");
+        Ok(settings.remove("maxmemory-policy").filter(|policy| limited && policy != "noeviction"))
     }
 
     /// Some names that match the pattern; about `count` keys are looked at.

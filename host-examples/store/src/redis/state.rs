@@ -1,6 +1,6 @@
 //! What the calls and the task share: the breaker, the connection, the local copy, all under one lock that is held for microseconds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,12 +35,16 @@ pub(super) struct Shared {
     pub(super) conflicts: AtomicU64,
     pub(super) timeouts: AtomicU64,
     pub(super) dropped: AtomicU64,
+    /// Whether the server was asked what it does when it is full.
+    pub(super) eviction_asked: AtomicBool,
 }
 
 pub(super) struct State {
     pub(super) breaker: Breaker,
     /// Absent while the breaker is open.
     pub(super) link: Option<Numbered>,
+    /// For reading alone, while the breaker is open: the server refuses writes, being full or a replica.
+    pub(super) reading: Option<Numbered>,
     pub(super) links: u64,
     pub(super) local: Local,
     /// The latest time that a caller named, in seconds since 1970.
@@ -75,6 +79,7 @@ impl Shared {
             state: Mutex::new(State {
                 breaker,
                 link: None,
+                reading: None,
                 links: 0,
                 local: Local::new(checked.local_records),
                 now: 0,
@@ -87,6 +92,7 @@ impl Shared {
             conflicts: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            eviction_asked: AtomicBool::new(false),
         })
     }
 
@@ -98,6 +104,12 @@ impl Shared {
     /// The connection, unless the server is left alone.
     pub(super) fn link(&self) -> Option<Numbered> {
         self.lock().link.clone()
+    }
+
+    /// The connection to read over: also that of a server that takes no writes.
+    pub(super) fn link_to_read(&self) -> Option<Numbered> {
+        let state = self.lock();
+        state.link.clone().or_else(|| state.reading.clone())
     }
 
     /// One call to the server, within a time limit. What comes of it decides whether more calls go there.
@@ -114,13 +126,19 @@ impl Shared {
         }
         let mut state = self.lock();
         if state.link.as_ref().is_none_or(|link| link.number != number) {
+            // A probe finds another connection for reading within a second; nothing is to wait for this one meanwhile.
+            let refused_write = call == Call::Write && matches!(outcome, Err(Trouble::Refused(_)));
+            if outcome.is_err() && !refused_write {
+                state.reading.take_if(|link| link.number == number);
+            }
             return outcome;
         }
         match &outcome {
             Ok(_) => state.breaker.succeeded(call),
             Err(trouble) => {
                 if state.breaker.failed(call, trouble) {
-                    state.link = None;
+                    let link = state.link.take();
+                    state.reading = link.filter(|_| call == Call::Write && matches!(trouble, Trouble::Refused(_)));
                     drop(state);
                     self.log_away();
                     self.wake.notify_one();
@@ -143,7 +161,9 @@ impl Shared {
         let state = self.lock();
         let address = &self.address;
         match (state.breaker.problem(), state.local.waiting()) {
-            (Some(why), _) if state.breaker.is_open() => Some(format!("the store at {address} cannot be used: {why}")),
+            (Some(why), _) if state.breaker.is_open() && state.reading.is_none() => {
+                Some(format!("the store at {address} cannot be used: {why}"))
+            }
             (Some(why), _) => Some(format!("the store at {address} refuses writes: {why}")),
             (None, 0) => state
                 .secret_differs
@@ -152,11 +172,18 @@ impl Shared {
         }
     }
 
-    /// The server is not back.
-    pub(super) fn still_away(&self, why: String) {
+    /// The server is not back. Over `link` it could be read.
+    pub(super) fn still_away(&self, trouble: Trouble, link: Option<&Link>) {
         let mut state = self.lock();
-        state.breaker.open(why);
         state.link = None;
+        state.links += 1;
+        let number = state.links;
+        state.reading =
+            link.filter(|_| matches!(trouble, Trouble::Refused(_))).map(|link| Numbered { link: link.clone(), number });
+        state.breaker.open(match trouble {
+            Trouble::TimedOut => "no answer in time".to_owned(),
+            Trouble::Lost(why) | Trouble::Refused(why) => why,
+        });
     }
 
     /// Calls go over this connection from now on, but for those about records that were changed here: of them, the server is told first.
@@ -165,6 +192,7 @@ impl Shared {
         state.breaker.close();
         state.links += 1;
         state.link = Some(Numbered { link: link.clone(), number: state.links });
+        state.reading = None;
     }
 
     /// Whether the server is in use again, if nothing has gone wrong meanwhile.

@@ -1,6 +1,7 @@
 //! The store's task: sees whether the server answers, and brings it back into use when it does.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -63,8 +64,12 @@ pub(super) async fn watch(store: Weak<Shared>) {
 
 /// One try to bring the server into use.
 pub(super) async fn recover(shared: &Shared) {
-    let outcome = match probe(shared).await {
-        Ok(link) => {
+    let link = match probe_reading(shared).await {
+        Ok(link) => link,
+        Err(trouble) => return shared.still_away(trouble, None),
+    };
+    let outcome = match probe_writing(shared, &link).await {
+        Ok(()) => {
             shared.use_link(&link);
             let done = replay_all(shared, &link).await;
             shared.keep_secret(&link).await;
@@ -78,20 +83,44 @@ pub(super) async fn recover(shared: &Shared) {
                 tracing::info!(event = "store-recovered", replayed, dropped, "the shared store is in use");
             }
         }
-        Err(Trouble::TimedOut) => shared.still_away("no answer in time".to_owned()),
-        Err(Trouble::Lost(why) | Trouble::Refused(why)) => shared.still_away(why),
+        Err(trouble) => shared.still_away(trouble, Some(&link)),
+    }
+    warn_of_eviction(shared, &link).await;
+}
+
+/// Once. A server that does not tell, tells nothing.
+async fn warn_of_eviction(shared: &Shared, link: &Link) {
+    if shared.eviction_asked.load(Ordering::Relaxed) {
+        return;
+    }
+    let policy = patiently(PATIENCE, link.eviction_policy()).await;
+    if matches!(policy, Ok(_) | Err(Trouble::Refused(_))) {
+        shared.eviction_asked.store(true, Ordering::Relaxed);
+    }
+    if let Ok(Some(policy)) = policy {
+        tracing::warn!(
+            event = "store-evicts",
+            policy,
+            "when the server is full it removes records, exemptions and penalties among them: give the hosts a server of their own, with \
+             maxmemory-policy noeviction"
+        );
     }
 }
 
-/// A new connection over which everything works that calls need, in the time that they have: reading, and writing one key.
-async fn probe(shared: &Shared) -> Result<Link, Trouble> {
+/// A new connection over which reading works, in the time that calls have.
+async fn probe_reading(shared: &Shared) -> Result<Link, Trouble> {
     let link = patiently(CONNECTING, shared.client.connect()).await?;
     patiently(PATIENCE, link.ping()).await?;
     patiently(shared.time_limit, link.read(vec![shared.names.secret()])).await?;
+    Ok(link)
+}
+
+/// Whether writing one key works over it, too.
+async fn probe_writing(shared: &Shared, link: &Link) -> Result<(), Trouble> {
     // Whatever the answer is: it wrote, or could have. Gone by itself after a second.
     let name = shared.names.probe(shared.number);
     let _: Swapped = patiently(shared.time_limit, link.swap(&name, None, b"probe", 1)).await?;
-    Ok(link)
+    Ok(())
 }
 
 /// Tells the server what was changed here, until nothing is left.

@@ -1,5 +1,8 @@
 //! Contents that no host wrote are no record, and give way to one.
 
+use std::time::{Duration, Instant};
+
+use smtp_fallback_store::redis::RedisStore;
 use smtp_fallback_store::{Store, StoreError, Swap};
 
 use crate::basics::scan;
@@ -74,4 +77,28 @@ async fn a_server_that_refuses_writes_is_left_alone() {
     let health = crate::until(&store, |health| !health.serves_local_copy).await;
     assert_eq!((health.problem, health.dropped), (None, 0));
     assert_eq!(server.ask::<String>(&["GET", "smtp-fallback:network:2001:db8:1::/64"]), "c");
+}
+
+/// What a server that takes no writes has is read from it, and what is written meanwhile waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_read() {
+    let (master, replica) = (Server::start(), Server::start());
+    let name = |n: u16| format!("smtp-fallback:network:2001:db8:{n:x}::/64");
+    let () = master.ask(&["SET", &name(1), "a", "EX", "600"]);
+    let () = replica.ask(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+    let start = Instant::now();
+    while replica.ask::<i64>(&["EXISTS", &name(1)]) == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "not replicated");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let store = RedisStore::connect(&settings(replica.url())).await.unwrap();
+    let problem = store.health().problem.unwrap();
+    assert!(problem.contains("refuses writes") && problem.to_lowercase().contains("read only"), "{problem}");
+    assert_eq!(value(&store, network(1)).await.as_deref(), Some(&b"a"[..]));
+    assert_eq!(set(&store, network(2), None, b"b").await, Ok(Swap::Stored));
+    assert_eq!(value(&store, network(2)).await.as_deref(), Some(&b"b"[..]));
+    assert_eq!(store.health().unsaved, 1);
+    let () = replica.ask(&["REPLICAOF", "NO", "ONE"]);
+    crate::until(&store, |health| !health.serves_local_copy).await;
+    assert_eq!(replica.ask::<String>(&["GET", &name(2)]), "b");
 }

@@ -114,6 +114,44 @@ async fn what_the_server_was_never_told_is_logged_at_the_end() {
     assert!(log.of("store-closed")[0].contains("records=1"));
 }
 
+/// With a limit, and a policy to match: records may vanish. Without a limit nothing is evicted, whatever the policy.
+#[tokio::test]
+async fn a_server_that_evicts_is_warned_of_once() {
+    for (policy, limit, warned) in [("volatile-ttl", "100mb", true), ("noeviction", "100mb", false), ("allkeys-lru", "0", false)]
+    {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let mut server = Server::with(|_| ["--maxmemory", limit, "--maxmemory-policy", policy].map(str::to_owned).to_vec());
+        let store = connect(&settings(server.url())).await;
+        let said = log.of("store-evicts");
+        assert_eq!(said.len(), usize::from(warned), "{policy} {limit}: {said:?}");
+        assert!(
+            said.iter().all(|line| line.starts_with("WARN ") && line.contains(policy) && line.contains("noeviction")),
+            "{said:?}"
+        );
+        server.kill();
+        until(&store, |health| health.serves_local_copy).await;
+        server.start_again();
+        until(&store, |health| !health.serves_local_copy).await;
+        while log.of("store-recovered").len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(log.of("store-evicts").len(), usize::from(warned), "{policy} {limit}");
+    }
+}
+
+/// Nothing is known of a server that does not tell; and it is in use all the same.
+#[tokio::test]
+async fn a_server_that_does_not_tell_its_policy_is_not_warned_of() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let server = Server::with(|_| ["--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"].map(str::to_owned).to_vec());
+    let () = server.ask(&["ACL", "SETUSER", "default", "-config"]);
+    let store = connect(&settings(server.url())).await;
+    assert_eq!(set(&store, network(1), None, b"a").await, Ok(Swap::Stored));
+    assert_eq!((log.of("store-evicts").len(), log.of("store-recovered").len(), log.events()), (0, 1, 1));
+}
+
 /// Once for each change of it.
 #[tokio::test]
 async fn another_secret_is_logged_once() {

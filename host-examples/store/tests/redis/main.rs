@@ -6,6 +6,7 @@ mod away;
 mod basics;
 mod cluster;
 mod contention;
+mod full;
 mod hostile;
 mod late;
 mod login;
