@@ -108,9 +108,9 @@ struct NeverRow {
     since: Option<Time>,
     refusals: Option<String>,
     lacked: String,
+    is_distrusted: bool,
     oldest_waiting: Option<Time>,
-    let_in_until: Option<Time>,
-    by_operator: bool,
+    let_in: Option<(Time, &'static str)>,
     exempt: String,
     command: String,
 }
@@ -131,6 +131,7 @@ struct WaitingRow {
     /// When it was refused more than once.
     last: Option<Time>,
     lacked: String,
+    is_distrusted: bool,
 }
 
 /// Turns a report into what the template shows.
@@ -210,9 +211,9 @@ impl View {
             since: entry.since.map(|since| self.time(since)),
             refusals: some_number(entry.refusals),
             lacked: visible(&entry.lacked).to_string(),
+            is_distrusted: entry.is_distrusted(),
             oldest_waiting: entry.oldest_waiting.map(|since| self.time(since)),
-            let_in_until: entry.let_in.map(|let_in| self.time(let_in.until)),
-            by_operator: entry.let_in.is_some_and(|let_in| let_in.by_operator),
+            let_in: entry.let_in.map(|let_in| (self.time(let_in.until), let_in.by())),
             exempt: entry.exempt.clone(),
             command: entry.command.clone(),
         }
@@ -221,7 +222,7 @@ impl View {
     fn let_in(&self, entry: &LetInNetwork) -> LetInRow {
         LetInRow {
             network: entry.network.clone(),
-            by: if entry.let_in.by_operator { "an operator" } else { "the policy" },
+            by: entry.let_in.by(),
             since: self.time(entry.let_in.since),
             until: self.time(entry.let_in.until),
         }
@@ -236,6 +237,7 @@ impl View {
             refusals: number(entry.refusals.into()),
             last: (entry.refusals > 1).then(|| self.time(entry.last_refusal)),
             lacked: visible(&entry.lacked).to_string(),
+            is_distrusted: entry.is_distrusted(),
         }
     }
 }

@@ -9,7 +9,7 @@ use common::{Host, mail, now};
 use smtp_fallback_monitor::{Clients, Report, SettledMails};
 use smtp_fallback_policy::contract::{Key, KeyKind, Reason, RecordUpdate};
 use smtp_fallback_policy::network::Network;
-use smtp_fallback_policy::record::exempt;
+use smtp_fallback_policy::record::{exempt, network_key};
 use smtp_fallback_store::{Swap, Write};
 
 async fn report(host: &Host, at: u64) -> Report {
@@ -126,6 +126,70 @@ async fn what_an_operator_let_in_is_no_client_that_does_not_fall_back() {
     assert!(found.never.is_empty());
     assert_eq!((found.records.network, found.records.unreadable), (1, 1));
     assert!(report(&host, at + 3600).await.let_in.is_empty());
+}
+
+#[tokio::test]
+async fn mail_without_a_message_id_waits_beside_the_others_of_its_network() {
+    let (host, at) = (Host::new("{}"), now() - 1000);
+    let with_id = mail("2001:db8:1::25", "example.net", "1");
+    host.send(&with_id, at).await;
+    // Two mails of one sender have one record under the sender.
+    host.send(&mail("2001:db8:1::25", "example.net", "2"), at + 10).await;
+    let without = common::Mail { id: String::new(), ..mail("2001:db8:1::25", "example.com", "") };
+    host.send(&without, at + 20).await;
+    let refused = report(&host, at + 60).await;
+    assert_eq!((refused.records.mail, refused.waiting.mails, refused.waiting.oldest.total()), (4, 3, 3));
+    // All arrive.
+    for mail in [&with_id, &mail("2001:db8:1::25", "example.net", "2"), &without] {
+        let arrival = common::Mail { client: "192.0.2.25", ..mail.clone() };
+        assert!(host.send(&arrival, at + 100).await.linked.is_some());
+    }
+    let arrived = report(&host, at + 200).await;
+    assert_eq!((arrived.waiting.mails, arrived.settled.ipv4), (0, 3), "{arrived:?}");
+}
+
+#[tokio::test]
+async fn a_mail_that_an_operator_let_in_shows_no_client_that_does_not_fall_back() {
+    let (host, at) = (Host::new("{}"), now() - 1000);
+    let patient = mail("2001:db8:9::25", "example.net", "1");
+    assert_eq!(host.send(&patient, at).await.reason, Reason::Unauthenticated);
+    let network = Network::parse("2001:db8:9::/64").unwrap();
+    let key = network_key(network);
+    let found = host.store.get_many(&[key], at).await.unwrap().pop().map(|record| record.value);
+    let update = exempt(network, found.as_deref(), at, 3600).unwrap();
+    let write = Write { expected: found.as_deref(), update: &update, source: key.address, now: at };
+    assert_eq!(host.store.compare_and_set(write).await, Ok(Swap::Stored));
+    assert_eq!(host.send(&patient, at + 60).await.reason, Reason::LetIn);
+    let found = report(&host, at + 61).await;
+    assert_eq!((found.never.total(), found.settled.let_in, found.let_in.total()), (0, 1, 1), "{found:?}");
+    assert_eq!(found.clients, Clients { passes: 1, ..Clients::default() });
+}
+
+#[tokio::test]
+async fn the_longest_penalties_are_listed_whatever_their_jitter() {
+    let (host, at) = (Host::new(r#"{"penalty": {"first": "7d", "maximum": "7d"}}"#), now() - 1000);
+    let clients: Vec<String> = (1..=40).map(|n| format!("2001:db8:{n}::25")).collect();
+    for client in &clients {
+        for n in 0..7 {
+            host.send(&common::Mail { client: client.clone().leak(), ..mail("", "example.net", &format!("{client}{n}")) }, at)
+                .await;
+        }
+    }
+    let found = report(&host, at + 1).await;
+    assert_eq!(found.penalties.total(), 40);
+    let longest = found.penalties.entries.iter().map(|penalty| penalty.refuse_until - at).max();
+    assert!(longest.is_some_and(|longest| longest > 8 * 86_400), "{longest:?}");
+}
+
+#[tokio::test]
+async fn distrusted_mail_is_marked_on_the_page() {
+    let (host, at) = (Host::new(r#"{"reputation": {"distrust": ["example.net"]}}"#), now() - 1000);
+    let distrusted = common::Mail { passes: true, ..mail("2001:db8:9::25", "example.net", "1") };
+    assert_eq!(host.send(&distrusted, at).await.reason, Reason::Distrusted);
+    assert_eq!(report(&host, at + 1).await.waiting.oldest.entries[0].refused_for, "distrusted");
+    let page = common::get(host.serve().await, "/").await.body;
+    assert_eq!(page.matches("<span class=\"tag bad\">distrusted</span>").count(), 1, "{page}");
+    assert!(page.contains("lets everything of a network in"), "{page}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use smtp_fallback_policy::record::{LetIn, MESSAGE, MailRecord, NetworkRecord, Pe
 use smtp_fallback_store::Listed;
 
 use super::definitions::{MOST_ENTRIES, MOST_WAITING};
-use super::mails::{self, Details, Mails, Shows};
+use super::mails::{Brief, Details, Mails, Shows};
+use super::senders::{Found, Senders};
 use super::top::Top;
 use super::{
     ClientKind, Clients, LetInNetwork, LetInNow, Listing, NeverFallsBack, PenaltyInForce, Records, Report, SettledMails,
@@ -22,12 +23,13 @@ const MOST_NETWORKS: usize = 100_000;
 /// Of so many networks whose clients do not fall back more is kept; when it is reached, those refused most often stay.
 const MOST_DETAILS: usize = 10 * MOST_ENTRIES;
 
-/// No policy can make a longer penalty, in seconds: a time beyond it is of a clock that was wrong, and the module ignores it (A7).
-const LONGEST_PENALTY: u64 = 40 * 24 * 3600;
+/// No policy can make a longer penalty, in seconds: `penalty.maximum` is seven days at most, and the jitter adds a fifth. A time beyond
+/// it is of a clock that was wrong, and the module ignores it (A7).
+const LONGEST_PENALTY: u64 = 7 * 24 * 3600 * 120 / 100;
 
 /// Makes a [`Report`] from records that come one at a time, such as the pages of a scan. A record that comes twice counts twice.
 ///
-/// Memory is bounded, whatever comes: about 50 MB with 100,000 networks that sent mail that was refused.
+/// Memory is bounded, whatever comes: about 60 MB with 100,000 networks that sent mail that was refused.
 pub struct ReportBuilder {
     now: u64,
     records: Records,
@@ -35,16 +37,23 @@ pub struct ReportBuilder {
     simulated: Top<(Reverse<u32>, Network), PenaltyInForce>,
     networks: HashMap<Network, OfNetwork>,
     details: usize,
-    /// By fingerprint of their own, and of their sender.
-    waiting: [Top<(u64, Network), (Network, WaitingMail)>; 2],
+    senders: Senders,
+    /// By fingerprint of their own.
+    waiting: Top<Place, WaitingMail>,
+    /// By that of their sender; each with what `senders` knows it by.
+    waiting_of_senders: Top<Place, (u64, WaitingMail)>,
     not_classified: Unclassified,
 }
+
+/// Of a waiting mail in the list: when it was first refused, and from where.
+type Place = (u64, Network);
 
 /// What is known of a network with refused mail, or that is let in.
 #[derive(Default)]
 struct OfNetwork {
-    exact: Mails,
-    inferred: Mails,
+    mails: Mails,
+    /// By the fingerprint of their sender, where it is not known whether they are other mails: they count if there are none else.
+    perhaps: Mails,
     let_in: Option<LetInNow>,
     details: Option<Box<Details>>,
 }
@@ -66,7 +75,10 @@ impl ReportBuilder {
             simulated: Top::new(MOST_ENTRIES),
             networks: HashMap::new(),
             details: 0,
-            waiting: [Top::new(MOST_WAITING), Top::new(MOST_WAITING)],
+            senders: Senders::default(),
+            waiting: Top::new(MOST_WAITING),
+            // Most of these are among the others.
+            waiting_of_senders: Top::new(4 * MOST_WAITING),
             not_classified: Unclassified::default(),
         }
     }
@@ -93,8 +105,16 @@ impl ReportBuilder {
     }
 
     /// The report on all that was added.
-    pub fn finish(self) -> Report {
+    pub fn finish(mut self) -> Report {
         let now = self.now;
+        let Found { alone, unknown } = self.senders.take();
+        for (network, brief) in alone {
+            self.networks.entry(network).or_default().mails.add(brief);
+        }
+        for (network, brief) in unknown {
+            self.networks.entry(network).or_default().perhaps.add(brief);
+        }
+        let of_senders = self.alone_among_waiting();
         let mut clients = Clients { not_classified: self.not_classified.records, ..Clients::default() };
         let mut never = Top::new(MOST_ENTRIES);
         let mut let_in = Top::new(MOST_ENTRIES);
@@ -126,7 +146,7 @@ impl ReportBuilder {
                 mails: all.waiting,
                 oldest_since: (all.oldest > 0).then_some(all.oldest),
                 given_up: all.given_up,
-                oldest: oldest_waiting(self.waiting, &self.networks, all.waiting),
+                oldest: oldest_waiting(self.waiting, of_senders, all.waiting),
             },
             settled: SettledMails {
                 ipv4: all.settled[0],
@@ -160,22 +180,30 @@ impl ReportBuilder {
     }
 
     fn add_mail(&mut self, mail: &MailRecord, is_exact: bool) {
-        let now = self.now;
-        let shows = mails::shows(mail, is_exact, now);
-        if mail.settled.is_none() && mails::is_tried(mail, now) {
-            self.waiting[usize::from(!is_exact)].add((mail.first_refusal, mail.network), || (mail.network, waiting_mail(mail)));
+        let brief = Brief::of(mail, is_exact, self.now);
+        let place = (mail.first_refusal, mail.network);
+        if is_exact {
+            self.senders.explains(mail);
+            if brief.waits() {
+                self.waiting.add(place, || waiting_mail(mail));
+            }
+        } else if brief.waits() {
+            let id = self.senders.id_of(mail);
+            self.waiting_of_senders.add(place, || (id, waiting_mail(mail)));
         }
-        let Some(known) = self.of_network(mail.network) else {
+        if self.of_network(mail.network).is_none() {
             self.not_classified.records += 1;
             if is_exact {
-                self.not_classified.mails.add(mail, shows, now);
+                self.not_classified.mails.add(brief);
             }
             return;
-        };
-        let of_kind = if is_exact { &mut known.exact } else { &mut known.inferred };
-        of_kind.add(mail, shows, now);
-        // The record under its sender's fingerprint says the same once more.
-        if is_exact && shows == Shows::Never {
+        }
+        // Whether it is another mail is known at the end.
+        let is_pending = !is_exact && self.senders.add(mail, brief);
+        let Some(known) = self.networks.get_mut(&mail.network).filter(|_| !is_pending) else { return };
+        let of_kind = if is_exact { &mut known.mails } else { &mut known.perhaps };
+        of_kind.add(brief);
+        if is_exact && brief.shows == Shows::Never {
             let is_new = known.details.is_none();
             known.details.get_or_insert_with(|| Box::new(Details::new())).add(mail);
             self.details += usize::from(is_new);
@@ -191,6 +219,15 @@ impl ReportBuilder {
             return None;
         }
         Some(self.networks.entry(network).or_default())
+    }
+
+    /// Of the oldest waiting mails by the fingerprint of their sender, those that have no other.
+    fn alone_among_waiting(&mut self) -> Vec<(Place, WaitingMail)> {
+        let all = std::mem::replace(&mut self.waiting_of_senders, Top::new(1)).into_parts().0;
+        let has_no_other = |network: &Network| self.networks.get(network).is_some_and(|known| known.mails.is_empty());
+        let alone =
+            |(place, (id, _)): &(Place, (u64, WaitingMail))| self.senders.is_alone(*id).unwrap_or_else(|| has_no_other(&place.1));
+        all.into_iter().filter(alone).map(|(place, (_, mail))| (place, mail)).collect()
     }
 
     /// Keeps the half with the most refusals.
@@ -216,9 +253,8 @@ impl ReportBuilder {
 }
 
 impl OfNetwork {
-    /// Those under a fingerprint of their own; if there are none, those under their sender's.
     fn mails(&self) -> &Mails {
-        if self.exact.is_empty() { &self.inferred } else { &self.exact }
+        if self.mails.is_empty() { &self.perhaps } else { &self.mails }
     }
 
     fn kind(&self) -> Option<ClientKind> {
@@ -239,6 +275,7 @@ impl OfNetwork {
             refusals: details.map_or(0, |details| details.refusals),
             last_refusal: details.map(|details| details.last_refusal),
             lacked: details.map(|details| details.lacked.clone()).unwrap_or_default(),
+            refused_for: details.map(|details| details.refused_for),
             oldest_waiting: details.and_then(|details| details.oldest_waiting),
             let_in: self.let_in,
             exempt: format!(r#""exempt": {{"networks": ["{network}"]}}"#),
@@ -270,19 +307,14 @@ impl Totals {
     }
 }
 
-/// The oldest waiting mails. Those that are known by their sender only count where their network has no others.
-fn oldest_waiting(
-    [exact, inferred]: [Top<(u64, Network), (Network, WaitingMail)>; 2],
-    networks: &HashMap<Network, OfNetwork>,
-    total: u64,
-) -> Listing<WaitingMail> {
-    let counts = |network: &Network| networks.get(network).is_some_and(|known| known.exact.is_empty());
-    let mut all = exact.into_parts().0;
-    all.extend(inferred.into_parts().0.into_iter().filter(|(_, (network, _))| counts(network)));
-    all.sort_by_key(|(key, _)| *key);
+/// The oldest of so many.
+fn oldest_waiting(waiting: Top<Place, WaitingMail>, of_senders: Vec<(Place, WaitingMail)>, total: u64) -> Listing<WaitingMail> {
+    let mut all = waiting.into_parts().0;
+    all.extend(of_senders);
+    all.sort_by_key(|(place, _)| *place);
     all.truncate(MOST_WAITING);
     let more = total.saturating_sub(all.len() as u64);
-    Listing { entries: all.into_iter().map(|(_, (_, mail))| mail).collect(), more }
+    Listing { entries: all.into_iter().map(|(_, mail)| mail).collect(), more }
 }
 
 fn waiting_mail(mail: &MailRecord) -> WaitingMail {
@@ -308,101 +340,4 @@ fn messages(count: u32) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::mails::tests::{NOW, mail, settled};
-    use super::*;
-    use smtp_fallback_policy::address::Address;
-    use smtp_fallback_policy::contract::{Key, StoredRecord};
-    use smtp_fallback_policy::record::SettledBy;
-
-    /// A builder that was given these mails, each under this kind of fingerprint.
-    fn builder(mails: &[(MailRecord, bool)]) -> ReportBuilder {
-        let mut builder = ReportBuilder::new(NOW);
-        for (mail, is_exact) in mails {
-            builder.add_mail(mail, *is_exact);
-        }
-        builder
-    }
-
-    fn network(n: u32) -> Network {
-        Network::of(Address::from_words([0x2001_0db8, n, 0, 0]), 64)
-    }
-
-    #[test]
-    fn the_record_under_the_sender_counts_only_where_there_is_no_other() {
-        let both = builder(&[(mail(1, 100, 100), true), (mail(1, 100, 100), false)]).finish();
-        assert_eq!((both.waiting.mails, both.waiting.oldest.entries.len(), both.clients.waiting), (1, 1, 1));
-        let alone = builder(&[(mail(2, 300, 100), false)]).finish();
-        assert_eq!((alone.waiting.mails, alone.waiting.oldest_since, alone.clients.waiting), (1, Some(NOW - 300), 1));
-        assert_eq!(alone.waiting.oldest.entries[0].refusals, 2);
-        let quick = settled(mail(1, 100, 100), SettledBy::Ipv4, 96);
-        let arrived = builder(&[(mail(3, 9000, 50), false), (quick, true)]).finish();
-        assert_eq!((arrived.waiting.mails, arrived.settled.ipv4, arrived.clients.falls_back), (0, 1, 1));
-        assert!(arrived.waiting.oldest.is_empty());
-    }
-
-    #[test]
-    fn details_are_of_the_mails_that_show_it() {
-        let named = |ehlo_name: &str, mail: MailRecord| MailRecord { ehlo_name: ehlo_name.into(), ..mail };
-        let report = builder(&[
-            (named("a.example", mail(3, 9000, 2000)), true),
-            (named("b.example", MailRecord { lacked: "SPF=fail".into(), ..mail(5, 8000, 1000) }), true),
-            (named("c.example", mail(1, 50_000, 50_000)), true),
-            (named("a.example", settled(mail(3, 7000, 4000), SettledBy::LetIn, 3900)), true),
-        ])
-        .finish();
-        let [never] = report.never.entries.as_slice() else { panic!("one: {report:?}") };
-        assert_eq!(never.ehlo_names.shown, ["a.example", "b.example"]);
-        assert_eq!((never.refusals, never.since, never.last_refusal), (11, Some(NOW - 9000), Some(NOW - 1000)));
-        assert_eq!((never.lacked.as_str(), never.oldest_waiting, never.let_in), ("SPF=fail", Some(NOW - 9000), None));
-        assert_eq!((report.waiting.mails, report.waiting.given_up, report.settled.let_in), (2, 1, 1));
-    }
-
-    #[test]
-    fn names_are_few() {
-        let many = (0..9).map(|n| (MailRecord { ehlo_name: format!("{n}.example"), ..mail(3, 9000, 100) }, true));
-        let report = builder(&many.collect::<Vec<_>>()).finish();
-        let names = &report.never.entries[0].ehlo_names;
-        assert_eq!((names.shown.len(), names.more), (5, true));
-        assert_eq!(report.never.entries[0].sender_domains.shown, ["example.net"]);
-        assert!(!report.never.entries[0].sender_domains.more);
-    }
-
-    #[test]
-    fn a_penalty_of_a_wrong_clock_is_none() {
-        let penalty = |refuse_until| PenaltyRecord { refuse_until, doublings: 0, last_failure: NOW - 10, simulated: false };
-        assert!(in_force(penalty(NOW + 1), NOW));
-        assert!(!in_force(penalty(NOW), NOW));
-        assert!(!in_force(penalty(u64::MAX), NOW));
-        assert!(in_force(PenaltyRecord { last_failure: NOW + 60, ..penalty(NOW + 900) }, NOW), "another host's clock is ahead");
-    }
-
-    #[test]
-    fn what_has_expired_is_passed_over_and_what_is_no_record_counted() {
-        let key = Key { kind: KeyKind::Network, address: network(1).prefix(), prefix_length: 64 };
-        let listed = |expires_at| Listed { record: StoredRecord { key, value: b"foreign".to_vec() }, expires_at, weight: 0 };
-        let report = Report::from_records(&[listed(NOW), listed(NOW + 1)], NOW);
-        assert_eq!(report.records, Records { unreadable: 1, ..Records::default() });
-    }
-
-    #[test]
-    fn memory_is_bounded_and_those_refused_most_stay() {
-        let mut builder = ReportBuilder::new(NOW);
-        // The refusals of each network: many with the same number, and a few with more, first, last and in between.
-        for n in 0..MOST_NETWORKS as u32 + 10 {
-            let refusals = if n % 1000 == 7 { 1000 + n / 1000 } else { 3 + n % 2 };
-            builder.add_mail(&MailRecord { network: network(n), refusals, ..mail(3, 9000, 100) }, true);
-            assert!(builder.details < MOST_DETAILS);
-        }
-        let held = builder.networks.values().filter(|known| known.details.is_some()).count();
-        assert_eq!((builder.networks.len(), held), (MOST_NETWORKS, builder.details));
-        let report = builder.finish();
-        assert_eq!(report.clients.never, MOST_NETWORKS as u64);
-        assert_eq!(report.clients.not_classified, 10);
-        assert_eq!(report.waiting.mails, MOST_NETWORKS as u64 + 10, "the mails are counted");
-        assert_eq!((report.never.entries.len(), report.never.more), (MOST_ENTRIES, (MOST_NETWORKS - MOST_ENTRIES) as u64));
-        let most: Vec<u64> = report.never.entries.iter().take(100).map(|entry| entry.refusals).collect();
-        assert_eq!(most, (1000..1100).rev().collect::<Vec<u64>>());
-        assert_eq!(report.waiting.oldest.entries.len(), MOST_WAITING);
-    }
-}
+mod tests;

@@ -8,11 +8,11 @@ use super::{ClientKind, Names};
 /// What one mail shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shows {
-    /// It was refused often enough, or was let in or rejected for that.
+    /// It was refused often enough, or was rejected for that.
     Never,
     /// It arrived over IPv4, at this time; whether that was late.
     Ipv4 { at: u64, slow: bool },
-    /// It passed over IPv6.
+    /// It came over IPv6 again, and passed or was let in.
     Passes,
     /// It waits, and is still tried.
     Waiting,
@@ -22,15 +22,18 @@ pub(super) enum Shows {
 
 /// What this mail shows at `now`. A record under the fingerprint of a sender may be about several mails, so that its refusals add up to
 /// nothing: `is_exact` tells.
-pub(super) fn shows(mail: &MailRecord, is_exact: bool, now: u64) -> Shows {
+fn shows(mail: &MailRecord, is_exact: bool, now: u64) -> Shows {
     match mail.settled {
         Some(settled) => match settled.by {
             SettledBy::Ipv4 => {
                 let slow = settled.at.saturating_sub(mail.first_refusal) > FALLS_BACK_WITHIN;
                 Shows::Ipv4 { at: settled.at, slow }
             }
-            SettledBy::Ipv6 => Shows::Passes,
-            SettledBy::LetIn | SettledBy::Rejected => Shows::Never,
+            // That it was let in shows nothing: its network may be let in by an operator, or for the sake of another mail.
+            SettledBy::LetIn if is_exact && is_never(mail) => Shows::Never,
+            SettledBy::Ipv6 | SettledBy::LetIn => Shows::Passes,
+            // Only a client that does not fall back is rejected (A34).
+            SettledBy::Rejected => Shows::Never,
         },
         None if is_exact && is_never(mail) => Shows::Never,
         None if is_tried(mail, now) => Shows::Waiting,
@@ -43,11 +46,26 @@ fn is_never(mail: &MailRecord) -> bool {
 }
 
 /// Whether it was refused lately. A time in the future is of another clock: lately.
-pub(super) fn is_tried(mail: &MailRecord, now: u64) -> bool {
+fn is_tried(mail: &MailRecord, now: u64) -> bool {
     now.saturating_sub(mail.last_refusal) < GIVEN_UP_AFTER
 }
 
-/// The mails of one network under one kind of fingerprint, in a few octets.
+/// Whether a record under the fingerprint of a sender is about a mail that has one of its own, `exact`: the last refusal that it tells of is
+/// one of those of that mail. It has one record for all mails of its sender, and tells of the first and the last refusal among them.
+///
+/// The EHLO name is not compared: a server that tries a mail again from another host may use another one.
+pub fn is_same_mail(exact: &MailRecord, inferred: &MailRecord) -> bool {
+    inferred.network == exact.network
+        && inferred.sender_domain == exact.sender_domain
+        && refusals_known(exact).contains(&inferred.last_refusal)
+}
+
+/// The refusals of a mail whose times its record tells.
+pub(super) fn refusals_known(mail: &MailRecord) -> [u64; 2] {
+    [mail.first_refusal, mail.last_refusal]
+}
+
+/// The mails of one network, in a few octets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mails {
     /// The last arrival over IPv4; whether it was late.
@@ -64,17 +82,43 @@ pub(super) struct Mails {
     pub(super) oldest: u64,
 }
 
+/// What a report keeps of a mail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief {
+    pub(super) shows: Shows,
+    settled: Option<SettledBy>,
+    is_tried: bool,
+    first_refusal: u64,
+}
+
+impl Brief {
+    /// Of a record under the mail's own fingerprint (`is_exact`) or that of its sender, at `now`.
+    pub(super) fn of(mail: &MailRecord, is_exact: bool, now: u64) -> Self {
+        Brief {
+            shows: shows(mail, is_exact, now),
+            settled: mail.settled.map(|settled| settled.by),
+            is_tried: is_tried(mail, now),
+            first_refusal: mail.first_refusal,
+        }
+    }
+
+    /// Whether it was not seen since, and is still tried.
+    pub(super) fn waits(&self) -> bool {
+        self.settled.is_none() && self.is_tried
+    }
+}
+
 impl Mails {
-    pub(super) fn add(&mut self, mail: &MailRecord, shows: Shows, now: u64) {
-        match shows {
+    pub(super) fn add(&mut self, brief: Brief) {
+        match brief.shows {
             Shows::Never => self.never = true,
             Shows::Ipv4 { at, slow } => self.last_ipv4 = self.last_ipv4.max(Some((at, slow))),
             Shows::Passes => self.passes = true,
             Shows::Waiting | Shows::GivenUp => {}
         }
-        match mail.settled {
-            Some(settled) => {
-                let place = match settled.by {
+        match brief.settled {
+            Some(by) => {
+                let place = match by {
                     SettledBy::Ipv4 => 0,
                     SettledBy::Ipv6 => 1,
                     SettledBy::LetIn => 2,
@@ -82,10 +126,10 @@ impl Mails {
                 };
                 self.settled[place] = self.settled[place].saturating_add(1);
             }
-            None if is_tried(mail, now) => {
+            None if brief.is_tried => {
                 self.waiting = self.waiting.saturating_add(1);
                 // 0 stands for none, and no mail is from then.
-                let since = mail.first_refusal.max(1);
+                let since = brief.first_refusal.max(1);
                 self.oldest = if self.oldest == 0 { since } else { self.oldest.min(since) };
             }
             None => self.given_up = self.given_up.saturating_add(1),
@@ -120,6 +164,7 @@ pub(super) struct Details {
     pub(super) refusals: u64,
     pub(super) last_refusal: u64,
     pub(super) lacked: String,
+    pub(super) refused_for: &'static str,
     pub(super) oldest_waiting: Option<u64>,
 }
 
@@ -132,6 +177,7 @@ impl Details {
             refusals: 0,
             last_refusal: 0,
             lacked: String::new(),
+            refused_for: "",
             oldest_waiting: None,
         }
     }
@@ -144,6 +190,7 @@ impl Details {
         if mail.last_refusal >= self.last_refusal {
             self.last_refusal = mail.last_refusal;
             self.lacked.clone_from(&mail.lacked);
+            self.refused_for = mail.refused_for.as_str();
         }
         if mail.settled.is_none() {
             let oldest = self.oldest_waiting.unwrap_or(u64::MAX);
@@ -192,9 +239,30 @@ pub(super) mod tests {
         assert_eq!(exact(&mail(2, 90_000, 100)), Shows::Waiting, "only twice");
         assert_eq!(shows(&mail(3, 1900, 100), false, NOW), Shows::Waiting, "these may be three mails");
         assert_eq!(exact(&settled(mail(3, 1900, 100), SettledBy::Ipv4, 50)), Shows::Ipv4 { at: NOW - 50, slow: true });
-        for by in [SettledBy::LetIn, SettledBy::Rejected] {
-            assert_eq!(exact(&settled(mail(2, 1900, 100), by, 50)), Shows::Never);
-        }
+    }
+
+    #[test]
+    fn that_a_mail_was_let_in_shows_nothing_but_that_it_was_rejected_does() {
+        let let_in = |mail| settled(mail, SettledBy::LetIn, 50);
+        assert_eq!(exact(&let_in(mail(3, 1900, 100))), Shows::Never);
+        assert_eq!(exact(&let_in(mail(3, 1899, 100))), Shows::Passes, "an operator let its network in");
+        assert_eq!(exact(&let_in(mail(1, 1900, 1900))), Shows::Passes);
+        assert_eq!(shows(&let_in(mail(3, 1900, 100)), false, NOW), Shows::Passes, "these may be three mails");
+        assert_eq!(exact(&settled(mail(2, 1900, 100), SettledBy::Rejected, 50)), Shows::Never, "by a policy of its own");
+    }
+
+    #[test]
+    fn a_record_of_a_sender_is_of_the_mail_that_was_refused_last() {
+        let same =
+            |exact: (u64, u64), inferred: (u64, u64)| is_same_mail(&mail(2, exact.0, exact.1), &mail(2, inferred.0, inferred.1));
+        assert!(same((100, 100), (100, 100)));
+        assert!(same((100, 100), (900, 100)), "another mail of the sender came before");
+        assert!(same((900, 100), (900, 900)), "it was tried again under another name");
+        assert!(!same((900, 900), (900, 100)), "a later mail has no fingerprint of its own");
+        let inferred = mail(1, 100, 100);
+        let elsewhere = MailRecord { network: Network::parse("2001:db8:2::/64").expect("valid"), ..inferred.clone() };
+        let other = MailRecord { sender_domain: "example.org".into(), ..inferred.clone() };
+        assert!(!is_same_mail(&elsewhere, &inferred) && !is_same_mail(&other, &inferred));
     }
 
     #[test]
@@ -219,7 +287,7 @@ pub(super) mod tests {
         let kind = |mails: &[MailRecord]| {
             let mut all = Mails::default();
             for mail in mails {
-                all.add(mail, exact(mail), NOW);
+                all.add(Brief::of(mail, true, NOW));
             }
             all.kind()
         };

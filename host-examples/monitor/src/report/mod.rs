@@ -12,7 +12,7 @@
 //!  "never": {"entries": [
 //!    {"network": "2001:db8:2::/64", "ehlo-names": {"shown": ["mail.example.net"], "more": false},
 //!     "sender-domains": {"shown": ["example.net"], "more": false}, "since": 1699990000, "refusals": 3, "last-refusal": 1699999000,
-//!     "lacked": "SPF=none, DKIM=none", "oldest-waiting": null, "let-in": {"since": 1699999000, "until": 1700603800, "by-operator": false},
+//!     "lacked": "SPF=none, DKIM=none", "refused-for": "unauthenticated", "oldest-waiting": null, "let-in": {"since": 1699999000, "until": 1700603800, "by-operator": false},
 //!     "exempt": "\"exempt\": {\"networks\": [\"2001:db8:2::/64\"]}", "command": "smtp-fallback cache exempt 2001:db8:2:: --for 7d"}
 //!  ], "more": 0},
 //!  "let-in": {"entries": [
@@ -31,15 +31,19 @@
 
 mod builder;
 mod mails;
+mod senders;
 mod text;
 mod top;
 
 use serde::Serialize;
+use smtp_fallback_policy::record::RefusedFor;
 use smtp_fallback_store::Listed;
 
 pub use builder::ReportBuilder;
+pub use mails::is_same_mail;
 
-/// The numbers behind the words of the report. They are those of the default policy.
+/// The numbers behind the words of the report. They are those of the default policy, since records do not tell the policy's own. Under a
+/// policy with other numbers in `no_fallback`, what the policy itself let in or rejected counts by those, and all else by these.
 pub mod definitions {
     /// A client that falls back does so within this time of the first refusal, in seconds: at once, as its next MX record tells it to.
     pub const FALLS_BACK_WITHIN: u64 = 5 * 60;
@@ -127,6 +131,8 @@ pub struct NeverFallsBack {
     pub last_refusal: Option<u64>,
     /// What the last of them lacked, such as "SPF=none, DKIM=none".
     pub lacked: String,
+    /// What the last of them was refused for: "unauthenticated" or "distrusted"; absent where that is not known.
+    pub refused_for: Option<&'static str>,
     /// When the oldest of these mails that was not seen yet was first refused.
     pub oldest_waiting: Option<u64>,
     /// It is let in now.
@@ -145,8 +151,15 @@ pub struct LetInNow {
     pub since: u64,
     /// The first second in which it is not.
     pub until: u64,
-    /// By an operator's word, not by the policy (A34).
+    /// By an operator's word, which lets everything in, not by the policy, which lets some unauthenticated mail in (A34).
     pub by_operator: bool,
+}
+
+impl LetInNow {
+    /// By whom, and what that lets in.
+    pub(crate) fn by(&self) -> &'static str {
+        if self.by_operator { "an operator: all its mail" } else { "the policy: some unauthenticated mail a day" }
+    }
 }
 
 /// A network that is let in.
@@ -221,12 +234,13 @@ pub struct SettledMails {
 
 /// What the mails of a network show about its clients. Where they show several things, the first of this list counts.
 ///
-/// A mail's record is kept for five days after its last refusal, and that is how far back the kinds look. A mail has two records, one
-/// under the fingerprint of its own and one under that of its sender; the latter counts only for networks without any of the former.
+/// A mail's record is kept for five days after its last refusal, and that is how far back the kinds look. Most mails have two records, one
+/// under the fingerprint of their own and one under that of their sender; the latter counts only for mails without the former
+/// ([`is_same_mail`]). That an operator lets a network in shows nothing about its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientKind {
-    /// A mail was refused 3 times or more over 30 min or more and not seen, or it was let in or rejected for that; or the network is
-    /// let in for it.
+    /// A mail was refused 3 times or more over 30 min or more and not seen, or only let in after that; or it was rejected for that, or the
+    /// policy lets the network in for it.
     Never,
     /// The refused mail that was seen last arrived over IPv4 within 5 min of its first refusal.
     FallsBack,
@@ -234,7 +248,7 @@ pub enum ClientKind {
     Slow,
     /// A mail was refused within the last 6 h, and has not been seen.
     Waiting,
-    /// Refused mail came over IPv6 again and passed.
+    /// Refused mail came over IPv6 again and passed, or was let in.
     Passes,
     /// All mail was last refused more than 6 h ago, not often enough to be `Never`, and not seen.
     NoRetry,
@@ -352,11 +366,13 @@ impl ClientKind {
     /// What it means, in a sentence for people.
     pub fn meaning(self) -> &'static str {
         match self {
-            ClientKind::Never => "A mail was refused at least 3 times over at least 30 minutes without arriving over IPv4.",
+            ClientKind::Never => {
+                "A mail was refused at least 3 times over at least 30 minutes without arriving over IPv4, or often enough for the policy."
+            }
             ClientKind::FallsBack => "Refused mail arrived over IPv4 within 5 minutes.",
             ClientKind::Slow => "Refused mail arrived over IPv4, but later than that.",
             ClientKind::Waiting => "Mail was refused in the last 6 hours and has not arrived yet.",
-            ClientKind::Passes => "Refused mail came over IPv6 again and passed.",
+            ClientKind::Passes => "Refused mail came over IPv6 again and passed, or was let in.",
             ClientKind::NoRetry => "Mail was refused and has not been tried again for 6 hours, as bots do.",
         }
     }
@@ -377,6 +393,20 @@ impl<T> Listing<T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+impl NeverFallsBack {
+    /// "unauthenticated" mail lacked something, as a text says; that of "distrusted" domains lacked nothing else.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.refused_for == Some(RefusedFor::Distrusted.as_str())
+    }
+}
+
+impl WaitingMail {
+    /// Likewise.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.refused_for == RefusedFor::Distrusted.as_str()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::definitions::MOST_NAMES;
-use super::{Clients, Listing, Names, NeverFallsBack, PenaltyInForce, Report};
+use super::{ClientKind, Clients, Listing, Names, NeverFallsBack, PenaltyInForce, Report};
 use crate::time::{from_now, utc};
 use crate::visible::visible;
 
@@ -52,14 +52,16 @@ impl Text {
         self.heading("Clients that do not fall back");
         if never.is_empty() {
             self.line(format_args!("  None is known: refused mail arrived over IPv4, or was not tried often enough to tell."));
+        } else {
+            self.line(format_args!("  {}", ClientKind::Never.meaning()));
         }
         self.list(never, NETWORKS, |text, entry| {
             text.line(format_args!("  {}", entry.network));
             text.line(format_args!("      EHLO {}, sender domains {}", names(&entry.ehlo_names), names(&entry.sender_domains)));
             if let (Some(since), Some(last)) = (entry.since, entry.last_refusal) {
                 let (since, last) = (text.both(since), text.both(last));
-                let (refusals, lacked) = (times(entry.refusals), visible(&entry.lacked));
-                text.line(format_args!("      refused {refusals} since {since}, last {last}; lacked {lacked}"));
+                let (refusals, why) = (times(entry.refusals), why(entry.is_distrusted(), &entry.lacked));
+                text.line(format_args!("      refused {refusals} since {since}, last {last}; {why}"));
             }
             match entry.oldest_waiting {
                 Some(since) => {
@@ -71,7 +73,7 @@ impl Text {
             match entry.let_in {
                 Some(let_in) => {
                     let until = text.both(let_in.until);
-                    text.line(format_args!("      let in until {until}"));
+                    text.line(format_args!("      let in until {until}, by {}", let_in.by()));
                 }
                 None => text.line(format_args!("      not let in")),
             }
@@ -100,11 +102,8 @@ impl Text {
             };
             let since = text.both(mail.since);
             text.line(format_args!("  {}  EHLO {ehlo}, {domain}", mail.network));
-            text.line(format_args!(
-                "      refused {} since {since}; lacked {}",
-                times(mail.refusals.into()),
-                visible(&mail.lacked)
-            ));
+            let why = why(mail.is_distrusted(), &mail.lacked);
+            text.line(format_args!("      refused {} since {since}; {why}", times(mail.refusals.into())));
         });
         let settled = report.settled;
         self.line(format_args!(
@@ -119,7 +118,7 @@ impl Text {
             self.line(format_args!("  None."));
         }
         self.list(&report.let_in, NETWORKS, |text, entry| {
-            let by = if entry.let_in.by_operator { "an operator" } else { "the policy" };
+            let by = entry.let_in.by();
             let (since, until) = (text.both(entry.let_in.since), text.both(entry.let_in.until));
             text.line(format_args!("  {}  by {by}, since {since}, until {until}", entry.network));
         });
@@ -165,6 +164,15 @@ fn names(names: &Names) -> String {
     }
     let shown: Vec<String> = names.shown.iter().take(MOST_NAMES).map(|name| visible(name).to_string()).collect();
     format!("{}{}", shown.join(", "), if names.more { " and others" } else { "" })
+}
+
+/// What the mail was refused for.
+fn why(is_distrusted: bool, lacked: &str) -> String {
+    if is_distrusted {
+        "distrusted: only domains that the policy distrusts authenticated it".to_owned()
+    } else {
+        format!("lacked {}", visible(lacked))
+    }
 }
 
 fn times(count: u64) -> String {
