@@ -22,7 +22,6 @@ const SOCKET_VARIABLE: &str = "SMTP_FALLBACK_SOCKET";
 #[command(
     name = "smtp-fallback",
     version,
-    arg_required_else_help = true,
     after_help = EXAMPLES,
     after_long_help = EXAMPLES,
 )]

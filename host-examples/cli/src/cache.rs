@@ -5,6 +5,7 @@ mod exempt;
 mod get;
 mod show;
 mod transfer;
+mod whole_file;
 
 use std::path::Path;
 
@@ -21,19 +22,22 @@ pub(crate) enum CacheCommand {
     Show(show::Options),
     /// Show what is known about a client or a network
     ///
-    /// Of an address: its own record, those of its network and its /48 under the policy in force, and refused mails of that network. Exit
-    /// status 1 when nothing is known.
+    /// Of an address: its own record, those of its network and its /48 under the policy in force, and the refused mails of that network,
+    /// the latest 20 of them. Exit status 1 when nothing is known.
     Get(get::Options),
     /// Forget what is known about a client or a network
     ///
     /// Of an address: its own record and those of its network and its /48, so that a penalty ends. A mail is named as `cache show` names it.
     Delete(One),
-    /// Let a network in for a time, whatever its mail lacks
+    /// Let everything of a network in for a time
     ///
-    /// The network of an address is what the policy counts as one, a /64 as a rule. For good, put it into `exempt` of the policy.
+    /// Mail without authentication as well as mail of distrusted domains, and without a limit on their number. The network of an address is
+    /// what the policy counts as one, a /64 as a rule; no other can be let in. For good, put it into `exempt` of the policy.
     #[command(after_help = exempt::EXAMPLES)]
     Exempt(exempt::Options),
     /// Write all records to a file, as JSON, one a line
+    ///
+    /// The file is there once it is whole, and only its owner can read it.
     Export(transfer::File),
     /// Read records from a file that `cache export` wrote
     ///

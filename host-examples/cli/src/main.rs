@@ -10,6 +10,7 @@ mod output;
 mod target;
 mod text;
 mod time;
+mod weight;
 mod words;
 
 use std::process::ExitCode;

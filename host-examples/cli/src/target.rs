@@ -97,6 +97,21 @@ pub(crate) fn key_name(key: &Key) -> String {
     }
 }
 
+/// Why no record has this key; `None` where one may.
+pub(crate) fn wrong_key(key: &Key) -> Option<String> {
+    let network = Network::of(key.address, key.prefix_length);
+    let length = network.length();
+    let expected = match key.kind {
+        KeyKind::Exact | KeyKind::Inferred => return None,
+        _ if network.is_ipv4() => "an IPv6 network: nothing is kept about IPv4",
+        KeyKind::Address if length != 128 => "a /128, as a client's address is one",
+        KeyKind::Budget if length != 48 => "a /48",
+        KeyKind::Network if length < 16 => "a network from /16 to /128, as policies have them",
+        _ => return None,
+    };
+    Some(format!("key: found {network}, expected {expected}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use smtp_fallback_monitor::visible;
 use smtp_fallback_policy::contract::{KeyKind, StoredRecord};
-use smtp_fallback_policy::record::{Evidence, LetIn, MESSAGE, MailRecord, NetworkRecord, Record, Window};
+use smtp_fallback_policy::record::{Evidence, LetIn, MESSAGE, MailRecord, NetworkRecord, Record, RefusedFor, Window};
 
 use crate::target::{key_name, kind_name};
 use crate::time::{date, date_and_distance, distance, length};
@@ -16,7 +16,9 @@ pub(crate) fn described(record: &StoredRecord, now: u64) -> Vec<String> {
     };
     let mut lines = vec![format!("{kind} {}", key_name(&record.key))];
     let known = match Record::read(record) {
-        None => vec![format!("{} octets that are no record of this version: it counts as absent", record.value.len())],
+        None => {
+            vec![format!("unreadable: {} octets that are no record of this version; it counts as absent", record.value.len())]
+        }
         Some(Record::Address(address)) => evidence(address.evidence, now),
         Some(Record::Network(network)) => network_record(&network, now),
         Some(Record::Budget(budget)) => {
@@ -78,7 +80,8 @@ fn let_in_line(let_in: LetIn, now: u64) -> String {
 }
 
 fn mail_record(mail: &MailRecord, now: u64) -> Vec<String> {
-    let quoted = |text: &str| format!("{:?}", visible(text).to_string());
+    // What acts on a terminal is written out, and backslashes are doubled: the quote is all that is left.
+    let quoted = |text: &str| format!("\"{}\"", visible(text).to_string().replace('"', "\\\""));
     let sender = match mail.sender_domain.as_str() {
         "" => "a bounce".to_owned(),
         domain => format!("mail of {}", quoted(domain)),
@@ -99,7 +102,10 @@ fn mail_record(mail: &MailRecord, now: u64) -> Vec<String> {
     vec![
         format!("{sender} from {}, EHLO {}{verb}", mail.network, quoted(&mail.ehlo_name)),
         times,
-        format!("lacked {}", mail.lacked),
+        match mail.refused_for {
+            RefusedFor::Unauthenticated => format!("lacked {}", mail.lacked),
+            RefusedFor::Distrusted => "distrusted: only domains that the policy distrusts authenticated it".to_owned(),
+        },
         settled,
     ]
 }

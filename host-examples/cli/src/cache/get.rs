@@ -1,21 +1,25 @@
 //! `cache get`: what is known about a client or a network.
 
 use clap::Args;
+use serde_json::{Value, json};
+use smtp_fallback_monitor::is_same_mail;
 use smtp_fallback_policy::contract::{Key, KeyKind, StoredRecord};
 use smtp_fallback_policy::inspect;
-use smtp_fallback_policy::network::Network;
-use smtp_fallback_policy::record::Record;
+use smtp_fallback_policy::record::{MailRecord, Record};
+use smtp_fallback_store::control::JsonKey;
 
 use super::One;
 use crate::fail::Fail;
 use crate::host::Host;
-use crate::output::Output;
-use crate::target::{Target, keys_of_network};
+use crate::output::{Output, remark};
+use crate::target::{Target, keys_of_network, kind_name};
 use crate::time::now;
 use crate::words::described;
 
 /// So many refused mails of a network are shown.
 const MOST_MAILS: usize = 20;
+/// So many are looked at: ten megabytes at most.
+const MOST_LOOKED_AT: usize = 20_000;
 
 /// Of whom, and how.
 #[derive(Debug, Args)]
@@ -30,10 +34,7 @@ pub(crate) struct Options {
 pub(super) async fn run(options: Options, host: &Host) -> Result<(), Fail> {
     let target = options.one.target;
     let mut found = host.get(&keys(target, host).await?).await?;
-    let more = match network(target, host).await? {
-        Some(network) => mails(network, host, &mut found).await?,
-        None => false,
-    };
+    let more = mails(target, host, &mut found).await?;
     if found.is_empty() {
         return Err(Fail::NotFound(format!("nothing is known about {target}")));
     }
@@ -41,18 +42,27 @@ pub(super) async fn run(options: Options, host: &Host) -> Result<(), Fail> {
     let mut output = Output::new();
     for record in &found {
         if options.json {
-            let shown = inspect(record).ok().and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok());
-            output.json(&shown.unwrap_or_default())?;
+            output.json(&shown(record))?;
         } else {
             for line in described(record, now) {
                 output.line(&line)?;
             }
         }
     }
-    if more && !options.json {
-        output.line(&format!("and more refused mails of this network than these {MOST_MAILS}"))?;
+    output.finish()?;
+    if more > 0 {
+        remark(&format!(
+            "There are {more} more refused mails of this network; `cache show --kind exact` lists those of all networks."
+        ));
     }
-    output.finish()
+    Ok(())
+}
+
+/// The record as JSON. Octets that are no record are said to be that.
+fn shown(record: &StoredRecord) -> Value {
+    inspect(record).ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_else(
+        || json!({"kind": kind_name(record.key.kind), "key": JsonKey(record.key), "octets": record.value.len(), "unreadable": true}),
+    )
 }
 
 /// The keys of what is known about it.
@@ -72,34 +82,32 @@ pub(super) async fn keys(target: Target, host: &Host) -> Result<Vec<Key>, Fail> 
     }
 }
 
-/// The network whose refused mails belong to it.
-async fn network(target: Target, host: &Host) -> Result<Option<Network>, Fail> {
-    Ok(match target {
-        Target::Address(address) => {
-            let keys = host.keys_of(address).await?;
-            let key = keys.iter().find(|key| key.kind == KeyKind::Network);
-            key.map(|key| Network::of(key.address, key.prefix_length))
-        }
-        Target::Network(network) => Some(network),
-        Target::Mail(_) => None,
-    })
-}
-
-/// Adds the mails that were refused from this network; whether there are more.
-async fn mails(network: Network, host: &Host, found: &mut Vec<StoredRecord>) -> Result<bool, Fail> {
-    let mut count = 0;
+/// Adds the mails that were refused from this network, or from the one that the address is in, the latest first; how many more there are.
+async fn mails(target: Target, host: &Host, found: &mut Vec<StoredRecord>) -> Result<usize, Fail> {
+    let belongs = |mail: &MailRecord| match target {
+        Target::Address(address) => mail.network.contains(address),
+        Target::Network(network) => mail.network == network,
+        Target::Mail(_) => false,
+    };
+    if matches!(target, Target::Mail(_)) {
+        return Ok(0);
+    }
+    let (mut exact, mut inferred) = (Vec::new(), Vec::new());
     host.scan(|listed| {
-        if listed.record.key.kind == KeyKind::Exact
-            && let Some(Record::Mail(mail)) = Record::read(&listed.record)
-            && mail.network == network
+        if let Some(Record::Mail(mail)) = Record::read(&listed.record)
+            && belongs(&mail)
         {
-            count += 1;
-            if count <= MOST_MAILS {
-                found.push(listed.record);
-            }
+            let of_kind = if listed.record.key.kind == KeyKind::Exact { &mut exact } else { &mut inferred };
+            of_kind.push((mail, listed.record));
         }
-        Ok(count <= MOST_MAILS)
+        Ok(exact.len() + inferred.len() < MOST_LOOKED_AT)
     })
     .await?;
-    Ok(count > MOST_MAILS)
+    // Most mails have two records, which say the same.
+    inferred.retain(|(mail, _)| !exact.iter().any(|(other, _)| is_same_mail(other, mail)));
+    exact.append(&mut inferred);
+    exact.sort_by_key(|(mail, _)| std::cmp::Reverse(mail.last_refusal));
+    let more = exact.len().saturating_sub(MOST_MAILS);
+    found.extend(exact.into_iter().take(MOST_MAILS).map(|(_, record)| record));
+    Ok(more)
 }

@@ -17,12 +17,16 @@ pub(crate) struct Options {
     /// Only records of this kind
     #[arg(long)]
     kind: Option<Kind>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    /// At most so many, from 1 on
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = limit)]
     limit: usize,
     /// Print JSON, for programs: one object a line, as `cache export` writes them
     #[arg(long)]
     json: bool,
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 /// What a record is about.

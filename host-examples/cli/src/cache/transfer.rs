@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Read as _, Write as _};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,10 +13,13 @@ use smtp_fallback_policy::inspect;
 use smtp_fallback_store::control::JsonKey;
 use smtp_fallback_store::{Listed, MAX_VALUE_OCTETS, Swap};
 
+use super::whole_file::WholeFile;
 use crate::fail::Fail;
 use crate::host::Host;
 use crate::output::{json_line, remark};
+use crate::target::wrong_key;
 use crate::time::now;
+use crate::weight::weight_of;
 
 const FORMAT: &str = "smtp-fallback-records";
 const VERSION: u32 = 1;
@@ -55,6 +59,7 @@ pub(super) struct Line {
     value: String,
     /// Seconds since 1970.
     expires_at: u64,
+    /// 0 where the store does not keep weights.
     weight: u32,
     /// What the value says, for readers; not read.
     #[serde(default)]
@@ -75,21 +80,40 @@ impl Line {
             return Err(format!("value: found {} octets, expected at most {MAX_VALUE_OCTETS}", value.len()));
         }
         let record = StoredRecord { key: self.key.0, value };
+        if let Some(wrong) = wrong_key(&record.key) {
+            return Err(wrong);
+        }
         // What the policy cannot read would be a record for nobody.
         inspect(&record).map_err(|error| format!("value: {error}"))?;
-        Ok(Listed { record, expires_at: self.expires_at, weight: self.weight })
+        // Without its weight an operator's exemption would be the first to go from a full store.
+        let weight = if self.weight == 0 { weight_of(&record) } else { self.weight };
+        Ok(Listed { record, expires_at: self.expires_at, weight })
     }
 }
 
-pub(super) async fn export(file: File, host: &Host) -> Result<(), Fail> {
-    let mut out: Box<dyn io::Write> = if file.name == "-" {
-        Box::new(io::stdout().lock())
+pub(super) async fn export(File { name }: File, host: &Host) -> Result<(), Fail> {
+    let is_output = name == "-";
+    let name = if is_output { "the standard output" } else { &name };
+    let (count, foreign) = if is_output {
+        write(&mut io::stdout().lock(), name, host).await?
     } else {
-        let made = fs::OpenOptions::new().write(true).create_new(true).open(&file.name);
-        Box::new(made.map_err(|error| Fail::file("write", &file.name, error))?)
+        let failed = |error| Fail::file("write", name, error);
+        let (whole, mut file) = WholeFile::create(Path::new(name)).map_err(failed)?;
+        let written = write(&mut file, name, host).await?;
+        whole.finish(&file).map_err(failed)?;
+        written
     };
-    let mut out = BufWriter::new(&mut out);
-    let failed = |error| Fail::file("write", &file.name, error);
+    remark(&format!("{count} records written to {name}"));
+    if foreign > 0 {
+        remark(&format!("{foreign} were left out: their octets are no records of this version"));
+    }
+    Ok(())
+}
+
+/// Writes all records; how many those were, and how many were left out.
+async fn write(out: &mut impl io::Write, name: &str, host: &Host) -> Result<(u64, u64), Fail> {
+    let mut out = BufWriter::new(out);
+    let failed = |error| Fail::file("write", name, error);
     let header = Header { format: FORMAT.to_owned(), version: VERSION };
     writeln!(out, "{}", json_line(&header)).map_err(failed)?;
     let (mut count, mut foreign) = (0, 0);
@@ -105,11 +129,7 @@ pub(super) async fn export(file: File, host: &Host) -> Result<(), Fail> {
     })
     .await?;
     out.flush().map_err(failed)?;
-    remark(&format!("{count} records written to {}", if file.name == "-" { "the standard output" } else { &file.name }));
-    if foreign > 0 {
-        remark(&format!("{foreign} were left out: their octets are no records of this version"));
-    }
-    Ok(())
+    Ok((count, foreign))
 }
 
 /// The records of a file; an error names the line.
@@ -138,14 +158,21 @@ pub(super) fn read(options: &Import) -> Result<Vec<Listed>, Fail> {
     lines
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(number, line)| {
-            let line: Line = serde_json::from_str(line).map_err(|error| wrong(number, error.to_string()))?;
+            let line: Line = serde_json::from_str(line).map_err(|error| wrong(number, without_place(&error)))?;
             line.listed().map_err(|error| wrong(number, error))
         })
         .collect()
 }
 
+/// What is wrong with the JSON of a line; where in that line is left out, since it would pass for a place in the file.
+fn without_place(error: &serde_json::Error) -> String {
+    let error = error.to_string();
+    error.rsplit_once(" at line ").map_or(error.as_str(), |(what, _)| what).to_owned()
+}
+
 pub(super) async fn import(options: Import, records: Vec<Listed>, host: &Host) -> Result<(), Fail> {
     let (mut imported, mut there, mut expired) = (0, 0, 0);
+    let mut outcome = Ok(());
     for Listed { record, expires_at, weight } in records {
         let now = now();
         let Some(left) = expires_at.checked_sub(now).filter(|left| *left > 0) else {
@@ -155,16 +182,20 @@ pub(super) async fn import(options: Import, records: Vec<Listed>, host: &Host) -
         let expires_in = u32::try_from(left).unwrap_or(u32::MAX);
         let update = RecordUpdate { key: record.key, value: record.value, expires_in, weight };
         let stored = if options.replace {
-            host.change(update.key, |_, _| Ok(Some(update.clone()))).await?.is_some()
+            host.change(update.key, |_, _| Ok(Some(update.clone()))).await.map(|done| done.is_some())
         } else {
-            host.swap(None, &update, now).await? == Swap::Stored
+            host.swap(None, &update, now).await.map(|swap| swap == Swap::Stored)
         };
-        if stored {
-            imported += 1;
-        } else {
-            there += 1;
+        match stored {
+            Ok(true) => imported += 1,
+            Ok(false) => there += 1,
+            Err(error) => {
+                // How far it came is said all the same.
+                outcome = Err(error);
+                break;
+            }
         }
     }
     remark(&format!("{imported} records imported, {there} were there already, {expired} had expired"));
-    Ok(())
+    outcome
 }

@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smtp_fallback_policy::Module;
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
-    AuthResult, AuthResults, Connection, Decision, Envelope, Key, Listener, Message, Spf, Stage, Tls,
+    AuthResult, AuthResults, Connection, Decision, Envelope, Key, Listener, Message, RecordUpdate, Spf, Stage, StoredRecord, Tls,
 };
 use smtp_fallback_store::control::Control;
-use smtp_fallback_store::{MemoryStore, Store, Swap, Write};
+use smtp_fallback_store::{BoxFuture, Cursor, Health, Listed, MemoryStore, Page, Secret, Store, StoreError, Swap, Write};
 use tempfile::TempDir;
 
 pub(crate) const CLIENT: &str = "2001:db8:1:2::25";
@@ -26,15 +26,34 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn start() -> Host {
+        Host::with_policy("{}")
+    }
+
+    pub(crate) fn with_policy(policy: &str) -> Host {
+        let host = Host::new(policy);
+        host.serve(Arc::clone(&host.store) as Arc<dyn Store>);
+        host
+    }
+
+    /// One whose store gives a part of its records, and then fails.
+    pub(crate) fn that_breaks_off() -> Host {
+        let host = Host::new("{}");
+        host.serve(Arc::new(BreaksOff(Arc::clone(&host.store))));
+        host
+    }
+
+    fn new(policy: &str) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let mut module = Module::new();
-        module.configure("{}", b"0123456789abcdef").unwrap();
-        let host = Host { folder, module: Arc::new(Mutex::new(module)), store: Arc::new(MemoryStore::new(1000)) };
-        let control = Control::bind(host.socket(), 0o600, None).unwrap();
-        let module = Arc::clone(&host.module);
+        module.configure(policy, b"0123456789abcdef").unwrap();
+        Host { folder, module: Arc::new(Mutex::new(module)), store: Arc::new(MemoryStore::new(1000)) }
+    }
+
+    fn serve(&self, store: Arc<dyn Store>) {
+        let control = Control::bind(self.socket(), 0o600, None).unwrap();
+        let module = Arc::clone(&self.module);
         let keys_of = Arc::new(move |client| keys(&module, &connection(client)));
-        tokio::spawn(control.serve(Arc::clone(&host.store) as Arc<dyn Store>, keys_of));
-        host
+        tokio::spawn(control.serve(store, keys_of));
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -43,9 +62,14 @@ impl Host {
 
     /// A mail without authentication from this client; the decision, whose records are stored.
     pub(crate) async fn mail(&self, client: &str, ehlo_name: &str, number: u32) -> Decision {
-        let envelope = Envelope { mail_from: "smith@sender.example".into(), recipients: vec!["jones@here.example".into()] };
+        self.mail_with(client, ehlo_name, "smith@sender.example", Some(number)).await
+    }
+
+    /// The same of this sender; a mail without a number has no Message-ID.
+    pub(crate) async fn mail_with(&self, client: &str, ehlo_name: &str, sender: &str, number: Option<u32>) -> Decision {
+        let envelope = Envelope { mail_from: sender.into(), recipients: vec!["jones@here.example".into()] };
         let message = Message {
-            message_id: Some(format!("<{number}@sender.example>")),
+            message_id: number.map(|number| format!("<{number}@sender.example>")),
             date: Some("Tue, 24 Nov 2026 19:00:00 +0000".into()),
             from_domain: None,
             size: 1000,
@@ -65,6 +89,19 @@ impl Host {
         decision
     }
 
+    /// Stores these octets under this key.
+    pub(crate) async fn put(&self, key: Key, value: &[u8]) {
+        let now = now();
+        let update = RecordUpdate { key, value: value.to_vec(), expires_in: 3600, weight: 1 };
+        let write = Write { expected: None, update: &update, source: CLIENT.parse().unwrap(), now };
+        assert_eq!(self.store.compare_and_set(write).await, Ok(Swap::Stored));
+    }
+
+    /// All records.
+    pub(crate) async fn listed(&self) -> Vec<Listed> {
+        self.store.scan(Cursor::default(), 1000, now()).await.unwrap().records
+    }
+
     pub(crate) fn records(&self) -> usize {
         self.store.len()
     }
@@ -75,6 +112,41 @@ impl Host {
         command.arg("--socket").arg(self.socket()).args(arguments);
         run(command).await
     }
+}
+
+/// A store in memory whose lists end in the middle.
+struct BreaksOff(Arc<MemoryStore>);
+
+impl Store for BreaksOff {
+    fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+        self.0.get_many(keys, now)
+    }
+
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        self.0.compare_and_set(write)
+    }
+
+    fn scan<'a>(&'a self, cursor: Cursor, _: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        Box::pin(async move {
+            if cursor == Cursor::default() {
+                self.0.scan(cursor, 1, now).await
+            } else {
+                Err(StoreError::Unavailable("it broke off".into()))
+            }
+        })
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        self.0.secret()
+    }
+
+    fn health(&self) -> Health {
+        self.0.health()
+    }
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn keys(module: &Mutex<Module>, connection: &Connection) -> Vec<Key> {
@@ -94,7 +166,7 @@ fn connection(client: Address) -> Connection {
         acknowledged: false,
         reachable_over_ipv4: true,
         ipv4_arrivals_visible: true,
-        now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
+        now: now(),
         nonce: 1,
         records: Vec::new(),
     }

@@ -1,9 +1,13 @@
 //! The program from outside: a process, a control socket, records that the policy module made.
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod exempt;
+mod get;
 mod host;
+mod transfer;
 
 use std::process::Stdio;
+use std::time::{Duration, UNIX_EPOCH};
 
 use host::{CLIENT, Host, NETWORK, program, run};
 use smtp_fallback_policy::contract::Verdict;
@@ -53,6 +57,9 @@ async fn lists_records_by_kind_and_number() {
     assert!(mail.status == 0 && mail.out.starts_with(&format!("mail {name}\n")), "{mail:?}");
     let none = host.run(&["cache", "show", "--kind", "budget"]).await;
     assert_eq!((none.status, none.out.as_str()), (1, ""));
+    let zero = host.run(&["cache", "show", "--limit", "0"]).await;
+    assert_eq!((zero.status, zero.out.as_str()), (2, ""));
+    assert!(zero.error.contains("--limit") && zero.error.contains("expected a number from 1"), "{}", zero.error);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,6 +85,13 @@ async fn p15_lets_a_network_in_for_a_time() {
     assert!(ran.out.starts_with("2001:db8:1:2::/64 is let in for 7 days, until 20"), "{}", ran.out);
     assert!(ran.out.ends_with("To end it: smtp-fallback cache exempt 2001:db8:1:2::/64 --for 0s\n"), "{}", ran.out);
     assert_eq!(host.mail("2001:db8:1:2::99", "other.example", 2).await.verdict, Verdict::Accept);
+    // What it said is what is in force.
+    let json = host.run(&["cache", "get", NETWORK, "--json"]).await.out;
+    let json: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let time = |name: &str| json["let-in"][name].as_u64().unwrap();
+    assert_eq!(time("until") - time("since"), 7 * 24 * 3600);
+    let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time("until")));
+    assert!(ran.out.contains(&format!("until {until}\n")), "{until}: {}", ran.out);
     let known = host.run(&["cache", "get", NETWORK]).await;
     assert!(known.out.contains("let in until") && known.out.contains("by an operator"), "{}", known.out);
     // What was known before is still known.
@@ -151,9 +165,15 @@ async fn reports_who_does_not_fall_back() {
     let host = Host::start();
     host.mail(CLIENT, "mail.sender.example", 1).await;
     let ran = host.run(&["clients"]).await;
-    assert!(ran.status == 0 && ran.out.contains("waiting"), "{ran:?}");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    for part in
+        ["1 still tried", "2001:db8:1:2::/64  EHLO mail.sender.example, sender domain sender.example", "waiting           1"]
+    {
+        assert!(ran.out.contains(part), "{part} is not in\n{}", ran.out);
+    }
     let json = host.run(&["clients", "--json"]).await;
-    assert!(serde_json::from_str::<serde_json::Value>(&json.out).unwrap().is_object());
+    let report: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&report["waiting"]["mails"], &report["clients"]["waiting"]), (&1.into(), &1.into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,5 +246,6 @@ async fn the_help_shows_how() {
     command.arg("--help");
     let ran = run(command).await;
     assert!(ran.status == 0 && ran.out.contains("smtp-fallback cache exempt 2001:db8::25 --for 7d"), "{ran:?}");
-    assert_eq!(run(program()).await.status, 2, "nothing asked for");
+    let nothing = run(program()).await;
+    assert!(nothing.status == 2 && nothing.error.contains("Examples:"), "nothing asked for: {nothing:?}");
 }
