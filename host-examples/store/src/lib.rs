@@ -101,7 +101,7 @@ pub struct Listed {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Health {
-    /// "memory", "embedded" or "redis".
+    /// "memory", "embedded" or "redis"; "control" of a [`ControlStore`](control::ControlStore), which tells of its connection only.
     pub kind: String,
     /// What is wrong, in words for people; absent while all is well.
     pub problem: Option<String>,

@@ -13,7 +13,7 @@ use smtp_fallback_policy::contract::{Key, StoredRecord};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ControlError;
 use super::protocol::{
@@ -24,6 +24,9 @@ use crate::{BoxFuture, Cursor, Health, MAX_VALUE_OCTETS, Page, Secret, Store, St
 
 /// How long a call may take, with waiting for those before it, connecting, and trying again.
 const CALL_TIME: Duration = Duration::from_secs(5);
+
+/// The pause before the next attempt to connect to a host whose queue of connections is full: the system does not wait for a place.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// An idle connection is used for so long: half of what the host gives it, so that it is never closed under a request.
 const FRESH_TIME: Duration = Duration::from_secs(IDLE_TIME.as_secs() / 2);
@@ -50,7 +53,7 @@ impl ControlStore {
         let path = path.into();
         let connection = match timeout(CALL_TIME, Connection::new(&path)).await {
             Ok(connection) => connection?,
-            Err(_) => return Err(ControlError::Time { path, seconds: CALL_TIME.as_secs() }),
+            Err(_) => return Err(ControlError::Time { path, request: None, seconds: CALL_TIME.as_secs() }),
         };
         let health = StdMutex::new(Health { kind: "control".to_owned(), ..Health::default() });
         Ok(ControlStore { path, connection: Mutex::new(Some(connection)), health })
@@ -77,7 +80,9 @@ impl ControlStore {
     async fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ControlError> {
         let answer = match timeout(CALL_TIME, self.try_call(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ControlError::Time { path: self.path.clone(), seconds: CALL_TIME.as_secs() }),
+            Err(_) => {
+                Err(ControlError::Time { path: self.path.clone(), request: Some(request.name()), seconds: CALL_TIME.as_secs() })
+            }
         };
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.timeouts += u64::from(matches!(answer, Err(ControlError::Time { .. })));
@@ -209,7 +214,7 @@ struct Broken {
 impl Connection {
     async fn new(path: &Path) -> Result<Connection, ControlError> {
         let connected = async {
-            let stream = UnixStream::connect(path).await?.into_std()?;
+            let stream = Connection::in_queue(path).await?.into_std()?;
             let look = stream.try_clone()?;
             Ok(Connection { stream: BufReader::new(UnixStream::from_std(stream)?), look, used: Instant::now() })
         };
@@ -222,6 +227,16 @@ impl Connection {
             }
             _ => ControlError::Broken { path: path.into(), error },
         })
+    }
+
+    /// Bounded by the time of the call.
+    async fn in_queue(path: &Path) -> io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_PAUSE).await,
+                connected => return connected,
+            }
+        }
     }
 
     /// Whether the host still waits for a request: nothing is to be read, and it has not closed the connection.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::protocol::COMPARE_AND_SET;
 use crate::StoreError;
 
 /// Why a control socket cannot be opened, reached or used.
@@ -86,13 +87,18 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
-    /// The host took too long.
+    /// The host took too long. Cause: it hangs, or others keep it busy. Whether a `compare-and-set` is in force is not known.
     #[error(
-        "the host at the control socket {path:?} gave no answer within {seconds} s; check that it runs and is not overloaded"
+        "the host at the control socket {path:?} {} within {seconds} s{}; it hangs or is overloaded: look at its log, try again, and start it \
+         anew if that does not help",
+        if request.is_some() { "gave no answer" } else { "took no connection" },
+        .request.map(after_time).unwrap_or_default()
     )]
     Time {
         /// The socket.
         path: PathBuf,
+        /// The `request` that was to be answered, such as "scan"; absent where it was not even connected.
+        request: Option<&'static str>,
         /// The limit.
         seconds: u64,
     },
@@ -109,6 +115,12 @@ pub enum ControlError {
     /// The host answered with an error.
     #[error("the host answers: {0}")]
     Refused(String),
+}
+
+/// What a request without an answer leaves behind.
+fn after_time(request: &str) -> String {
+    let unknown = if request == COMPARE_AND_SET { "; whether the record was written is not known" } else { "" };
+    format!(" to the request `{request}`{unknown}")
 }
 
 impl From<ControlError> for StoreError {

@@ -56,6 +56,23 @@ pub(crate) enum Request {
     Health {},
 }
 
+/// The name of the only request that changes something.
+pub(crate) const COMPARE_AND_SET: &str = "compare-and-set";
+
+impl Request {
+    /// What `request` says.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Request::Get { .. } => "get",
+            Request::CompareAndSet { .. } => COMPARE_AND_SET,
+            Request::Scan { .. } => "scan",
+            Request::Keys { .. } => "keys",
+            Request::Secret {} => "secret",
+            Request::Health {} => "health",
+        }
+    }
+}
+
 /// An answer; which one is in the name of its first field.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -240,6 +257,22 @@ impl<'de> Deserialize<'de> for Octets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_named_as_they_are_written() {
+        for text in [
+            r#"{"request":"get","keys":[]}"#,
+            r#"{"request":"compare-and-set","key":{"kind":"budget","network":"2001:db8::/48"},"value":"","expires-in":1,"weight":1}"#,
+            r#"{"request":"scan"}"#,
+            r#"{"request":"keys","address":"::1"}"#,
+            r#"{"request":"secret"}"#,
+            r#"{"request":"health"}"#,
+        ] {
+            let request: Request = serde_json::from_str(text).expect(text);
+            let written = serde_json::to_value(&request).expect("a request");
+            assert_eq!(written["request"], request.name());
+        }
+    }
 
     #[test]
     fn keys_are_read_as_they_are_written() {

@@ -11,6 +11,7 @@ use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, KeyKind, RecordUpdate, StoredRecord};
 use smtp_fallback_store::control::{Control, ControlError, ControlStore, DEFAULT_MODE, Limits};
 use smtp_fallback_store::{Cursor, MemoryStore, Store, StoreError, Swap, Write, write_back};
+use tokio::net::{UnixSocket, UnixStream};
 use tokio::sync::Barrier;
 
 use crate::host::{Host, NOW, keys_of};
@@ -287,6 +288,31 @@ async fn a_host_that_hangs_costs_its_time_only() {
     let keys = [key()];
     let call = tokio::time::timeout(Duration::from_secs(20), store.get_many(&keys, NOW));
     let error = call.await.expect("within its limit").unwrap_err().to_string();
-    assert!(error.contains("no answer within 5 s"), "{error}");
+    assert!(error.contains("control.sock\" gave no answer within 5 s to the request `get`"), "{error}");
+    assert!(error.contains("look at its log") && !error.contains("written"), "{error}");
     assert_eq!(store.health().timeouts, 1);
+    let error = set(&store, None, &update(b"1")).await.unwrap_err().to_string();
+    let unknown = "to the request `compare-and-set`; whether the record was written is not known";
+    assert!(error.contains(unknown), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_of_connections_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = UnixStream::connect(&path).await {
+        queued.push(stream);
+        assert!(queued.len() < 10);
+    }
+    let error = ControlStore::connect(&path).await.unwrap_err().to_string();
+    assert!(error.contains("took no connection within 5 s") && error.contains("look at its log"), "{error}");
+    let (connected, _) = tokio::join!(ControlStore::connect(&path), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        listener.accept().await.unwrap()
+    });
+    assert!(connected.is_ok(), "{connected:?}");
 }

@@ -135,7 +135,7 @@ async fn connections_are_limited_and_the_one_too_many_is_told() {
         assert!(client.ask(HEALTH).await.starts_with(r#"{"health":"#));
         clients.push(client);
     }
-    for _ in 0..100 {
+    for _ in 0..2000 {
         let error = error_in(&Lines::connect(&host).await.line().await);
         assert!(error.contains("64 connections are open"), "{error}");
     }

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
 use smtp_fallback_store::control::{Control, ControlError, ControlStore, DEFAULT_MODE};
@@ -47,6 +48,38 @@ fn is_never_open_to_all() {
         assert!(error.to_string().contains("expected 0600, or 0660 with a group"), "{error}");
     }
     assert_eq!(entries(directory.path()), [""; 0]);
+}
+
+#[test]
+fn nobody_else_can_reach_it_while_it_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let (done, sockets, directories) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let look = |path: &Path| {
+        // It may be gone by now.
+        let Ok(found) = fs::symlink_metadata(path) else { return };
+        // What is made is 0755 at first with the usual umask.
+        assert_eq!(found.permissions().mode() & 0o077, 0, "{found:?}");
+        if found.is_dir() { &directories } else { &sockets }.fetch_add(1, Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                look(&path);
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::read_dir(directory.path()).unwrap().for_each(|entry| look(&entry.unwrap().path()));
+            }
+        });
+        for _ in 0..400 {
+            drop(Control::bind(&path, DEFAULT_MODE, None).unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let seen = (sockets.into_inner(), directories.into_inner());
+    assert!(seen.0 > 20 && seen.1 > 2, "hardly anybody looked: {seen:?}");
 }
 
 #[test]
@@ -230,7 +263,7 @@ async fn other_users_stay_outside() {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     let refused = connects_as(directory, &host.path(), OTHER, GROUP);
     assert!(refused.contains("may not connect") && refused.contains("user 0, group 0, mode 0600"), "{refused}");
-    // In a directory of its own, since the first is busy.
+    // Another socket, of a group.
     let shared = directory.join("shared.sock");
     let control = Control::bind(&shared, 0o660, Some(GROUP)).unwrap();
     let store = Arc::clone(&host.store);
@@ -239,8 +272,8 @@ async fn other_users_stay_outside() {
     assert!(taken.contains("health: Ok(\"memory\")"), "{taken}");
     let refused = connects_as(directory, &shared, OTHER, OTHER);
     assert!(refused.contains("may not connect") && refused.contains("group 54322, mode 0660"), "{refused}");
+    // At its end it takes its socket with it.
     serving.abort();
-    // A host under another user cannot take over a socket that it may not even ask.
     assert!(serving.await.is_err());
     assert!(!shared.exists());
 }
