@@ -5,7 +5,9 @@ use smtp_fallback_policy::contract::Mode;
 use smtp_fallback_store::Health;
 
 use crate::monitor::{Monitor, Problem};
-use crate::report::{Clients, LetInNetwork, Listing, Names, NeverFallsBack, PenaltyInForce, Report, SettledMails, WaitingMail};
+use crate::report::{
+    Clients, LETS_IN, LetInNetwork, Listing, Names, NeverFallsBack, PenaltyInForce, Report, SettledMails, WaitingMail,
+};
 use crate::time::{brief_from_now, from_now, rfc3339, span, utc};
 use crate::visible::visible;
 
@@ -32,6 +34,7 @@ pub(crate) fn render(monitor: &Monitor, now: u64, refresh: u64) -> Result<String
         failures: monitor.failures().into_iter().filter(|(_, count)| *count > 0).collect(),
         store: view.store(&monitor.health()),
         census: census.report.as_deref().map(|report| view.census(report)),
+        lets_in: LETS_IN,
     };
     page.render()
 }
@@ -50,6 +53,8 @@ struct Page<'a> {
     failures: Vec<(&'static str, u64)>,
     store: StoreView,
     census: Option<CensusView>,
+    /// Who lets in what.
+    lets_in: &'static str,
 }
 
 /// A moment: as machines read it, as people do, and how far away it is, also in short.

@@ -156,11 +156,15 @@ pub struct LetInNow {
 }
 
 impl LetInNow {
-    /// By whom, and what that lets in.
+    /// By whom.
     pub(crate) fn by(&self) -> &'static str {
-        if self.by_operator { "an operator: all its mail" } else { "the policy: some unauthenticated mail a day" }
+        if self.by_operator { "an operator" } else { "the policy" }
     }
 }
+
+/// Who lets in what.
+pub(crate) const LETS_IN: &str =
+    "An operator's word lets everything of a network in, the policy a limited number of unauthenticated mails a day.";
 
 /// A network that is let in.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::definitions::MOST_NAMES;
-use super::{ClientKind, Clients, Listing, Names, NeverFallsBack, PenaltyInForce, Report};
+use super::{ClientKind, Clients, LETS_IN, Listing, Names, NeverFallsBack, PenaltyInForce, Report};
 use crate::time::{from_now, utc};
 use crate::visible::visible;
 
@@ -116,6 +116,8 @@ impl Text {
         self.heading("Networks that are let in");
         if report.let_in.is_empty() {
             self.line(format_args!("  None."));
+        } else {
+            self.line(format_args!("  {LETS_IN}"));
         }
         self.list(&report.let_in, NETWORKS, |text, entry| {
             let by = entry.let_in.by();
