@@ -1,7 +1,7 @@
 //! Where the policy's records live: the interface of a store, the stores, and writing records back after a decision.
 //!
 //! A host reads with [`Store::get_many`] what `keys` names, passes it to `decide`, and hands the records of the answer to
-//! [`write_back`], off the reply's path: the client need not wait for it.
+//! [`write_back`], or to [`Basis::write_back`] with a deadline, off the reply's path: the client need not wait for it.
 
 pub mod control;
 pub mod embedded;
@@ -19,7 +19,7 @@ use smtp_fallback_policy::contract::{Key, RecordUpdate, StoredRecord};
 
 pub use memory::MemoryStore;
 pub use table::Limits;
-pub use write_back::{TRIES, WriteBack, write_back};
+pub use write_back::{Basis, TRIES, WriteBack, write_back};
 
 /// The longest value that a store takes, in octets. The module's records are far shorter; a longer one is a fault.
 pub const MAX_VALUE_OCTETS: usize = 4096;

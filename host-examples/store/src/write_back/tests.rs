@@ -161,11 +161,105 @@ async fn what_was_read_anew_replaces_what_was_seen() {
 async fn it_is_done_when_there_is_nothing_more_to_store() {
     let store = MemoryStore::new(8);
     overwrite(&store, &number(KeyKind::Network, 5)).await;
-    let done =
-        write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, |_| vec![number(KeyKind::Budget, 9)]).await;
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, |_| Vec::new()).await;
     assert_eq!(done, WriteBack::default());
     assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 5);
+}
+
+fn basis(asked: &[Key]) -> Basis<'_> {
+    Basis { seen: &[], asked, source: SOURCE, now: NOW }
+}
+
+/// The decision was about a mail that the /48 had no record of; made anew, it takes one from the /48's budget.
+#[tokio::test]
+async fn what_only_the_new_decision_updates_is_stored_where_it_was_asked_for() {
+    let asked = [KeyKind::Network, KeyKind::Budget].map(key);
+    for (there, budget) in [(None, 1), (Some(7), 8)] {
+        let store = MemoryStore::new(8);
+        overwrite(&store, &number(KeyKind::Network, 5)).await;
+        if let Some(there) = there {
+            overwrite(&store, &number(KeyKind::Budget, there)).await;
+        }
+        let again = |fresh: &[StoredRecord]| Some(vec![increment(KeyKind::Network, fresh), increment(KeyKind::Budget, fresh)]);
+        let done = basis(&asked).write_back(&store, vec![number(KeyKind::Network, 1)], None, again).await;
+        assert_eq!(done, WriteBack { stored: 2, dropped: 0 });
+        assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 6);
+        assert_eq!(counter(KeyKind::Budget, &read(&store, KeyKind::Budget).await), budget, "there was {there:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_is_dropped_and_counted_once() {
+    let store = MemoryStore::new(8);
+    overwrite(&store, &number(KeyKind::Network, 5)).await;
+    let again = |fresh: &[StoredRecord]| vec![number(KeyKind::Budget, 9), increment(KeyKind::Network, fresh)];
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, again).await;
+    assert_eq!(done, WriteBack { stored: 1, dropped: 1 });
     assert_eq!(read(&store, KeyKind::Budget).await, []);
+
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict) };
+    let again = |_: &[StoredRecord]| vec![number(KeyKind::Budget, 9), number(KeyKind::Network, 1)];
+    let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, again).await;
+    assert_eq!(done, WriteBack { stored: 0, dropped: 2 }, "each once, though it was decided 15 times");
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_anew_is_dropped_and_counted() {
+    let store = MemoryStore::new(8);
+    overwrite(&store, &number(KeyKind::Network, 5)).await;
+    let updates = vec![number(KeyKind::Address, 1), number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
+    let done = basis(&[]).write_back(&store, updates, None, |_| None).await;
+    assert_eq!(done, WriteBack { stored: 1, dropped: 2 });
+    assert_eq!(counter(KeyKind::Network, &read(&store, KeyKind::Network).await), 5);
+    assert_eq!(read(&store, KeyKind::Budget).await, []);
+}
+
+/// Takes some writes, and gives the others no answer.
+struct Tiring {
+    store: MemoryStore,
+    writes: AtomicU32,
+}
+
+impl Store for Tiring {
+    fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+        self.store.get_many(keys, now)
+    }
+
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        if self.writes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            return Box::pin(std::future::pending());
+        }
+        self.store.compare_and_set(write)
+    }
+
+    fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        self.store.scan(cursor, limit, now)
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        self.store.secret()
+    }
+
+    fn health(&self) -> Health {
+        self.store.health()
+    }
+}
+
+#[tokio::test]
+async fn at_the_deadline_it_says_what_was_stored_and_what_was_not() {
+    const TIME: Duration = Duration::from_millis(100);
+    let updates = || [KeyKind::Address, KeyKind::Network, KeyKind::Budget].map(|kind| number(kind, 1)).to_vec();
+    let store = Tiring { store: MemoryStore::new(8), writes: AtomicU32::new(2) };
+    let began = Instant::now();
+    let done = basis(&[]).write_back(&store, updates(), Some(began + TIME), |_| panic!("no conflict")).await;
+    assert_eq!(done, WriteBack { stored: 2, dropped: 1 });
+    assert!((TIME..20 * TIME).contains(&began.elapsed()), "{:?}", began.elapsed());
+
+    // It was over before it began: nothing is begun then.
+    let store = MemoryStore::new(8);
+    let done = basis(&[]).write_back(&store, updates(), Some(Instant::now()), |_| panic!("no conflict")).await;
+    assert_eq!(done, WriteBack { stored: 0, dropped: 3 });
+    assert_eq!(read(&store, KeyKind::Address).await, []);
 }
 
 #[tokio::test]
