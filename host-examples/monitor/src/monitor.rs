@@ -47,7 +47,7 @@ pub struct Problem {
     /// What is wrong and what follows from it, in a sentence.
     pub text: String,
     /// The host does not do its work: `/healthz` answers 503. Else it does, and someone should look at it all the same, such as after a
-    /// policy that could not be loaded while the one before stays in force.
+    /// policy that could not be loaded while the one before stays in force, or while the store is away.
     pub is_failure: bool,
 }
 
@@ -100,7 +100,8 @@ impl Monitor {
             problems.push(Problem::failure("policy", "no policy is loaded: everything is accepted"));
         }
         problems.extend(policy.problem.map(|text| Problem::warning("policy", text)));
-        problems.extend(self.health().problem.map(|text| Problem::failure("store", text)));
+        // Decisions go on without the store, by a local copy or without records: mail is served.
+        problems.extend(self.health().problem.map(|text| Problem::warning("store", text)));
         if let Some(error) = &self.census().problem {
             problems.push(Problem::warning("census", format!("the records could not be read for this report: {error}")));
         }

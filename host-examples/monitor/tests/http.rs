@@ -219,3 +219,14 @@ async fn a_host_that_does_its_work_is_healthy_whatever_else_is_to_be_said() {
     let page = get(address, "/").await.body;
     assert!(page.contains("the policy before stays in force") && !page.contains("All is well."), "{page}");
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_is_no_reason_to_end_the_host() {
+    let store = Arc::new(Broken::default());
+    let host = Host::with_store("{}", store as Arc<dyn Store>, |mode| PolicyState { mode: Some(mode), problem: None });
+    let address = host.serve().await;
+    let health = get(address, "/healthz").await;
+    assert_eq!(health.status, 200, "{}", health.body);
+    assert!(health.body.starts_with("ok\nstore: no connection to redis://store.example since 12:00\n"), "{}", health.body);
+    assert!(get(address, "/metrics").await.body.contains("smtp_fallback_store_up 0"), "an alert says so");
+}
