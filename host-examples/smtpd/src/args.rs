@@ -12,7 +12,8 @@ Usage: smtp-fallback-smtpd --config FILE [--check-config] [--observe]
   --config FILE    The configuration, a TOML file. Required.
   --check-config   Load everything that the configuration names, print errors and warnings, and exit:
                    0 if it can be used, 1 if not. Run it as the server's user, whose rights count; no
-                   port is bound, and neither upstream nor a name server is asked.
+                   listener is bound, the control socket and the monitor's port only for a moment where
+                   they are free, and neither upstream nor a name server is asked.
   --observe        Refuse nothing, whatever the policy's mode: log what would have been answered.
   --help           Print this text.
   --version        Print the version.

@@ -235,6 +235,7 @@ impl Config {
             }
         }
         self.store.check()?;
+        self.monitor.as_ref().map_or(Ok(()), Monitor::check)?;
         if self.limits.message_memory < self.limits.message_size {
             return Err(format!(
                 "limits.message_memory: found {} octets, expected at least limits.message_size, {} octets, or no message of \

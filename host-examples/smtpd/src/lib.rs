@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod beside;
 pub mod channel;
 pub mod chunks;
 pub mod command;

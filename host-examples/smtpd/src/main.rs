@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smtp_fallback_embed::FailureCounts;
 use smtp_fallback_policy::contract::Mode;
@@ -13,7 +14,7 @@ use smtp_fallback_smtpd::records::{self, RecordsError};
 use smtp_fallback_smtpd::server::{Listeners, Server};
 use smtp_fallback_smtpd::session::Service;
 use smtp_fallback_smtpd::watched::Watched;
-use smtp_fallback_smtpd::{log, notify, privileges};
+use smtp_fallback_smtpd::{beside, log, notify, privileges};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
@@ -21,6 +22,9 @@ use tokio::sync::Mutex;
 const OTHER_FILES: u64 = 200;
 /// Files for a connection: the client's, upstream's, and a message's.
 const FILES_FOR_A_CONNECTION: u64 = 3;
+
+/// How long the end waits for records that are still being stored.
+const RECORDS_TIME: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let run = match Args::parse(std::env::args_os().skip(1)) {
@@ -54,35 +58,53 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn check(config: &Config, run: &Run) -> Outcome {
     // All that can be found out at once is shown at once.
-    let service = runtime()?.block_on(async { load::check_service(config) });
-    let policy = PolicySource::new(config, run.observe, None).load();
-    if let (Err(error), Err(_)) = (&service, &policy) {
+    let mut errors: Vec<String> = Vec::new();
+    if let Err(error) = runtime()?.block_on(async { load::check_service(config) }) {
+        errors.push(error.to_string());
+    }
+    let beside = beside::check(config);
+    errors.extend(beside.errors);
+    if let Some(user) = &config.user
+        && let Err(error) = privileges::check(user, config.group.as_deref())
+    {
+        errors.push(error.to_string());
+    }
+    let mut mode = None;
+    match PolicySource::new(config, run.observe, None).load() {
+        Err(error) => errors.push(error.to_string()),
+        Ok(policy) => {
+            if let Some(error) = policy.cache {
+                println!("warning: component_cache is not used: {error}");
+            }
+            if policy.mode == Mode::Enforce && !config.reachable_over_ipv4 {
+                println!("warning: {NOT_OVER_IPV4}");
+            }
+            for warning in &policy.warnings {
+                println!("warning: policy {}: {}", place(&warning.pointer), warning.message);
+            }
+            mode = Some(policy.mode);
+        }
+    }
+    for warning in &beside.warnings {
+        println!("warning: {warning}");
+    }
+    let last = errors.pop();
+    for error in &errors {
         eprintln!("smtp-fallback-smtpd: {error}");
     }
-    let LoadedPolicy { mode, warnings, cache, .. } = policy?;
-    if let Some(error) = cache {
-        println!("warning: component_cache is not used: {error}");
+    match (last, mode) {
+        (Some(last), _) => Err(last.into()),
+        (None, mode) => {
+            println!("{} can be used; the policy is in {} mode", run.config.display(), mode.map_or("no", word));
+            Ok(())
+        }
     }
-    if mode == Mode::Enforce && !config.reachable_over_ipv4 {
-        println!("warning: {NOT_OVER_IPV4}");
-    }
-    for warning in &warnings {
-        println!("warning: policy {}: {}", place(&warning.pointer), warning.message);
-    }
-    service?;
-    if let Some(user) = &config.user {
-        privileges::check(user, config.group.as_deref())?;
-    }
-    println!("{} can be used; the policy is in {} mode", run.config.display(), word(mode));
-    Ok(())
 }
 
 fn serve(config: &Config, run: &Run) -> Outcome {
     log::start(&config.log, config.log_format);
     let listeners = Listeners::bind(config)?;
-    let monitoring =
-        config.monitor.as_ref().map(|monitor| smtp_fallback_monitor::Listener::bind(monitor.address, monitor.allow_remote));
-    let monitoring = monitoring.transpose()?;
+    let monitoring = beside::monitor(config);
     raise_file_limit(config);
     // Everything else is read by the user that reads it again later: what will fail then fails now.
     match &config.user {
@@ -104,7 +126,7 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         let secret = records::secret(store.as_ref()).await;
         Ok::<_, RecordsError>((store, secret))
     })?;
-    let control = records::control(&config.store)?;
+    let control = beside::control(&config.store);
     let watched = Arc::new(Watched::default());
     let mut source = PolicySource::new(config, run.observe, secret);
     let policy = source.load();
@@ -174,10 +196,13 @@ fn serve(config: &Config, run: &Run) -> Outcome {
                 notify::stopping();
             })
             .await;
-        if let Some(pool) = policies.source.lock().await.pool() {
-            let FailureCounts { trap, deadline, memory, reply, unavailable } = pool.failures();
-            tracing::info!(event = "stopped", trap, deadline, memory, reply, unavailable, "failures of the policy's calls");
+        let decisions = service.policy.finish(RECORDS_TIME).await;
+        if decisions > 0 {
+            let error = "the server ends, and the store has not taken them";
+            tracing::warn!(event = "records-dropped", decisions, error, "records were not stored");
         }
+        let FailureCounts { trap, deadline, memory, reply, unavailable } = policies.watched.failures();
+        tracing::info!(event = "stopped", trap, deadline, memory, reply, unavailable, "failures of the policy's calls");
         Ok(ended?)
     })
 }

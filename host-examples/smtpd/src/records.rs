@@ -1,4 +1,4 @@
-//! The store of the policy's records that the configuration names, and the socket by which others reach it.
+//! The store of the policy's records that the configuration names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Connection, Key, Listener, Stage, Tls};
-use smtp_fallback_store::control::{Control, ControlError};
 use smtp_fallback_store::embedded::{EmbeddedError, EmbeddedStore};
 use smtp_fallback_store::redis::{RedisError, RedisStore};
 use smtp_fallback_store::{MemoryStore, Secret, Store};
@@ -27,8 +26,6 @@ pub enum RecordsError {
     File(PathBuf, EmbeddedError),
     /// The shared store's settings.
     Redis(RedisError),
-    /// The control socket.
-    Control(ControlError),
 }
 
 impl fmt::Display for RecordsError {
@@ -36,7 +33,6 @@ impl fmt::Display for RecordsError {
         match self {
             RecordsError::File(path, error) => write!(f, "the records in {}: {error}", path.display()),
             RecordsError::Redis(error) => write!(f, "store.redis.{error}"),
-            RecordsError::Control(error) => error.fmt(f),
         }
     }
 }
@@ -83,12 +79,6 @@ pub async fn secret_later(store: &dyn Store) -> Secret {
             return secret;
         }
     }
-}
-
-/// Opens the control socket, where one is configured.
-pub fn control(config: &config::Store) -> Result<Option<Control>, RecordsError> {
-    let Some(path) = &config.control else { return Ok(None) };
-    Control::bind(path, config.control_mode, None).map(Some).map_err(RecordsError::Control)
 }
 
 /// The keys of what the policy keeps about an address, for those who ask at the control socket.

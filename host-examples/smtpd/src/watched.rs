@@ -16,6 +16,8 @@ pub struct Watched(RwLock<State>);
 struct State {
     policy: PolicyState,
     pool: Option<Arc<Pool>>,
+    /// Failures of the pools before this one: the pool is another when the secret of a shared store has come.
+    earlier: FailureCounts,
 }
 
 impl Watched {
@@ -27,9 +29,7 @@ impl Watched {
             software: format!("smtp-fallback-smtpd {}", env!("CARGO_PKG_VERSION")),
             store,
             policy: Arc::new(move || policy.read(|state| state.policy.clone())),
-            failures: Arc::new(move || {
-                failures.read(|state| state.pool.as_ref().map(|pool| words(pool.failures())).unwrap_or_default())
-            }),
+            failures: Arc::new(move || words(failures.failures())),
         })
     }
 
@@ -39,10 +39,18 @@ impl Watched {
         match loaded {
             Ok(loaded) => {
                 state.policy = PolicyState { mode: Some(loaded.mode), problem: None };
-                state.pool = Some(Arc::clone(&loaded.pool));
+                let before = state.pool.replace(Arc::clone(&loaded.pool));
+                if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &loaded.pool)) {
+                    state.earlier = sum(state.earlier, before.failures());
+                }
             }
             Err(error) => state.policy.problem = Some(error.to_string()),
         }
+    }
+
+    /// How often calls of the policy failed since the start.
+    pub fn failures(&self) -> FailureCounts {
+        self.read(|state| state.pool.as_ref().map_or(state.earlier, |pool| sum(state.earlier, pool.failures())))
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -53,4 +61,14 @@ impl Watched {
 fn words(counts: FailureCounts) -> Failures {
     let FailureCounts { trap, deadline, memory, reply, unavailable } = counts;
     vec![("trap", trap), ("deadline", deadline), ("memory", memory), ("reply", reply), ("unavailable", unavailable)]
+}
+
+fn sum(one: FailureCounts, other: FailureCounts) -> FailureCounts {
+    FailureCounts {
+        trap: one.trap + other.trap,
+        deadline: one.deadline + other.deadline,
+        memory: one.memory + other.memory,
+        reply: one.reply + other.reply,
+        unavailable: one.unavailable + other.unavailable,
+    }
 }

@@ -52,6 +52,13 @@ impl Store {
         if self.path.is_some() && self.redis.is_some() {
             return Err("store: found both path and [store.redis], expected one of them; remove the other".to_owned());
         }
+        if self.control.is_some() && (self.control_mode & !0o770 != 0 || self.control_mode & 0o600 != 0o600) {
+            return Err(format!(
+                "store.control_mode: found \"{:04o}\", expected \"0600\", or \"0660\" for the group too: whoever can write to the socket can \
+                 change all records, so that it is never open to all users",
+                self.control_mode
+            ));
+        }
         Ok(())
     }
 }
@@ -82,4 +89,17 @@ pub struct Monitor {
     /// The address may be another than one of this host's loopback: whoever reaches it sees whose mail is refused.
     #[serde(default)]
     pub allow_remote: bool,
+}
+
+impl Monitor {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.allow_remote || self.address.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "monitor.address: found {}, which other machines can reach, expected a loopback address such as 127.0.0.1:9125; correct it, or \
+             set allow_remote = true and let a firewall guard the port",
+            self.address
+        ))
+    }
 }

@@ -188,6 +188,8 @@ fn errors_say_where_and_what() {
         (SMALL.replace("maildir =", "log = \"inof\"\nmaildir ="), &["line 4", "\"inof\" is neither a level"]),
         (SMALL.replace("maildir =", "log = \"info,smtpd=debug\"\nmaildir ="), &["line 4", "\"smtpd=debug\" is neither"]),
         (with("[[listener]]\naddress = \"[::1]:2525\""), &["[::1]:2525", "twice"]),
+        (with("[monitor]\naddress = \"192.0.2.1:9125\""), &["monitor.address", "192.0.2.1:9125", "allow_remote"]),
+        (with("[store]\ncontrol = \"a\"\ncontrol_mode = \"0666\""), &["store.control_mode", "\"0666\"", "\"0660\""]),
         ("domains = [".to_owned(), &["line 1"]),
     ];
     for (text, parts) in cases {

@@ -167,11 +167,6 @@ impl PolicySource {
         Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings, cache })
     }
 
-    /// The component, once it is loaded; also while no policy was in force yet.
-    pub fn pool(&self) -> Option<&Pool> {
-        self.loaded.as_ref().map(|used| used.pool.as_ref())
-    }
-
     fn component(&self) -> Result<(Used, Option<CacheError>), PolicyError> {
         let failed = |error| PolicyError::Component(self.component.clone(), error);
         // A folder that cannot be used is no reason to do without the policy.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use smtp_fallback_demo::client::Reply;
 
 use crate::mail::{Attempt, Ledger, Route};
-use crate::server::{Server, Setting};
+use crate::redis;
+use crate::server::{Server, Setting, metric, page};
 
 #[allow(unreachable_pub, reason = "it is shared with the tests of another package")]
 #[path = "../../../embed/tests/common/mod.rs"]
@@ -52,6 +54,42 @@ async fn a_component_that_traps_at_random_neither_loses_nor_delays_mail() {
         stopped.split(' ').filter_map(|field| field.split_once('=')).filter_map(|(_, count)| count.parse::<usize>().ok());
     let counts: usize = counted.sum();
     assert_eq!(counts, failures, "{stopped}");
+}
+
+/// With the secret of a shared store there is another pool of instances.
+#[tokio::test]
+async fn its_failures_are_counted_on_when_the_secret_comes_late() {
+    let mut shared = redis::Server::start();
+    shared.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("traps.wasm");
+    fs::write(&component, fixture::traps_sometimes()).unwrap();
+    let Setting { tables: usual, .. } = Setting::default();
+    let tables = format!("{usual}\n[store.redis]\nservers = [{:?}]\n[monitor]\naddress = \"127.0.0.1:0\"", shared.url());
+    let mut server = Server::start(Setting { component, policy: "{}", tables, ..Setting::default() }).await;
+    let ledger = Ledger::default();
+    for number in 0..10 {
+        send(&Route::to(server.ipv4), &ledger, number).await;
+    }
+    let traps = traps(&server).await;
+    assert!(traps > 5.0, "{traps}");
+    shared.start_again();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while server.log().matches("event=\"policy-loaded\"").count() < 2 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(self::traps(&server).await, traps);
+    send(&Route::to(server.ipv4), &ledger, 10).await;
+    let traps = self::traps(&server).await;
+    server.terminate();
+    assert!(server.ended().await.success());
+    server.logged(&["event=\"stopped\"", &format!("trap={traps} ")]);
+}
+
+async fn traps(server: &Server) -> f64 {
+    let metrics = page(server.monitor(), "/metrics").await;
+    metric(&metrics, "smtp_fallback_policy_failures_total{kind=\"trap\"}").unwrap()
 }
 
 async fn round(server: &Server, ledger: &Arc<Ledger>, round: u32) {

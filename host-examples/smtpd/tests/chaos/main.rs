@@ -6,6 +6,9 @@ mod dns;
 mod kill;
 mod log;
 mod mail;
+#[allow(dead_code)] // It serves several test programs.
+#[path = "../../../store/tests/redis/server.rs"]
+mod redis;
 mod reload;
 #[allow(dead_code)] // It serves several test programs.
 #[path = "../end_to_end/server.rs"]

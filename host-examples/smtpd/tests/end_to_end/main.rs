@@ -2,6 +2,7 @@
 //! interface.
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+mod beside;
 mod limits;
 mod policy;
 mod process;

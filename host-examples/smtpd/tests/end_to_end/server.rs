@@ -12,6 +12,8 @@ use smtp_fallback_demo::client::{Client, Reply};
 use smtp_fallback_demo::server::DEMO_POLICY;
 use smtp_fallback_demo::zone::{NameServer, Zone};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// How long to wait for the program.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -138,6 +140,12 @@ impl Server {
         self.client(address).await.transaction(sender, RECIPIENT, message).await.unwrap()
     }
 
+    /// Where the monitor is, by the log.
+    pub(crate) fn monitor(&self) -> SocketAddr {
+        let line = self.logged(&["metrics and status page", "address="]);
+        line.split_once("address=").unwrap().1.split(' ').next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -253,6 +261,24 @@ pub(crate) fn listening_address(line: &str) -> Option<SocketAddr> {
 /// A name server's address that nobody is asked at.
 pub(crate) fn nowhere() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 1).into()
+}
+
+/// The body of the answer to a GET, which is 200.
+pub(crate) async fn page(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    body.to_owned()
+}
+
+/// The value of a metric with its labels.
+pub(crate) fn metric(metrics: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(|value| value.parse().unwrap());
+    metrics.lines().find_map(value)
 }
 
 /// A message whose Message-ID is of its own.
