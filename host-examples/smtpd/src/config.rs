@@ -2,6 +2,7 @@
 //!
 //! Whatever is wrong is refused with its place, what was expected and what to do; nothing is ignored.
 
+mod arrivals;
 mod limits;
 mod records;
 mod upstream;
@@ -18,6 +19,7 @@ use crate::tls;
 use crate::trusted::Trusted;
 use crate::upstream::Address;
 
+pub use arrivals::Ipv4Arrivals;
 pub use limits::{Limits, PolicyLimits, Verify};
 pub use records::{Monitor, Store};
 pub use upstream::Upstream;
@@ -60,6 +62,8 @@ pub struct Config {
     /// The same mail would be taken over IPv4, here or on another host of these domains: without that nothing is refused (A20, R9).
     #[serde(default = "yes")]
     pub reachable_over_ipv4: bool,
+    /// Mail of these domains that arrives over IPv4 is seen here, or on hosts that share the records (A34, A37); absent, the listeners say it.
+    pub ipv4_arrivals_visible: Option<bool>,
     /// How messages are verified.
     #[serde(default)]
     pub verify: Verify,
@@ -161,12 +165,6 @@ impl Config {
     pub fn tls_files(&self) -> Option<tls::Files> {
         let Tls { certificate, key, client_ca } = self.tls.clone()?;
         Some(tls::Files { certificate, key, client_ca })
-    }
-
-    /// Whether mail is also taken over IPv4 here, so that its arrival can be seen (A34). Behind a proxy any listener may have such clients.
-    pub fn sees_ipv4_arrivals(&self) -> bool {
-        let takes_ipv4 = |listener: &Listener| listener.address.is_ipv4() || !listener.proxy_from.is_empty();
-        self.listeners.iter().any(|listener| takes_ipv4(listener) && listener.kind == Kind::Mx)
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {

@@ -73,7 +73,7 @@ pub fn service(
         any_domain: config.upstream.as_ref().is_some_and(|upstream| upstream.any_domain),
         limits: config.limits.clone(),
         reachable_over_ipv4: config.reachable_over_ipv4,
-        sees_ipv4_arrivals: config.sees_ipv4_arrivals(),
+        sees_ipv4_arrivals: config.ipv4_arrivals().visible,
         policy: Policy::new(decider, store, monitor),
         store_time: config.store.time,
         verifier: Some(verifier(config)?),

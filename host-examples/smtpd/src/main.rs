@@ -88,6 +88,8 @@ fn check(config: &Config, run: &Run) -> Outcome {
     for warning in &beside.warnings {
         println!("warning: {warning}");
     }
+    let arrivals = config.ipv4_arrivals();
+    println!("ipv4_arrivals_visible is {}: {}", arrivals.visible, arrivals.why);
     let last = errors.pop();
     for error in &errors {
         eprintln!("smtp-fallback-smtpd: {error}");
@@ -135,6 +137,8 @@ fn serve(config: &Config, run: &Run) -> Outcome {
     if policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Enforce) && !config.reachable_over_ipv4 {
         tracing::warn!(event = "nothing-refused", "{NOT_OVER_IPV4}");
     }
+    let arrivals = config.ipv4_arrivals();
+    tracing::info!(event = "ipv4-arrivals", visible = arrivals.visible, "{}", arrivals.why);
     if policy.is_err() {
         // The policy only asks for another route: without it mail is still to be accepted.
         tracing::error!(event = "no-policy", "serving without a policy: all mail is accepted");

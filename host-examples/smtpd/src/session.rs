@@ -62,7 +62,7 @@ pub struct Service {
     pub limits: Limits,
     /// The same mail would be taken over IPv4 (A20).
     pub reachable_over_ipv4: bool,
-    /// This server has an IPv4 listener for the same mail (A34).
+    /// The same mail's arrival over IPv4 is seen, here or on hosts that share the records (A34, A37).
     pub sees_ipv4_arrivals: bool,
     /// The policy.
     pub policy: Policy,

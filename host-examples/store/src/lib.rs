@@ -105,7 +105,7 @@ pub struct Health {
     pub kind: String,
     /// What is wrong, in words for people; absent while all is well.
     pub problem: Option<String>,
-    /// Answers come from a local copy, since the shared store gives none.
+    /// Answers come from a local copy, since the shared store gives none, or takes no writes.
     pub serves_local_copy: bool,
     /// How many records there are; absent where counting them is too costly.
     pub records: Option<u64>,

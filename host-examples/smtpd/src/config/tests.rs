@@ -28,7 +28,7 @@ fn a_small_file_has_all_defaults() {
     assert_eq!(config.domains, ["demo.example"]);
     assert_eq!(config.component, Path::new("/policy.wasm"));
     assert_eq!(config.log, "info");
-    assert!(config.reachable_over_ipv4 && !config.sees_ipv4_arrivals());
+    assert!(config.reachable_over_ipv4 && !config.ipv4_arrivals().visible);
     assert_eq!(config.limits.message_size, 25 * 1024 * 1024);
     assert_eq!(config.limits.idle, Duration::from_secs(300));
     assert_eq!(config.policy_limits.deadline, Duration::from_millis(50));
@@ -75,8 +75,9 @@ control_mode = "0660"
 address = "127.0.0.1:9125"
 "#
     );
+    let text = text.replace("maildir =", "ipv4_arrivals_visible = true\nmaildir =");
     let config = read(&text).expect("valid");
-    assert!(config.sees_ipv4_arrivals());
+    assert!(config.ipv4_arrivals().visible);
     assert_eq!(config.listeners[0].kind, Kind::Submission);
     assert_eq!(config.verify.nameservers, ["127.0.0.1:5353", "[::1]:53"].map(|address| address.parse().expect("valid")));
     assert_eq!(config.verify.deadline, Duration::from_millis(1500));
@@ -130,9 +131,9 @@ fn either_a_maildir_or_an_upstream() {
 fn behind_a_proxy_a_listener_may_have_clients_of_both_families() {
     let proxied = "extension = true\nproxy_from = [\"127.0.0.1\", \"2001:db8::/64\"]";
     let config = read(&format!("{}{proxied}", SMALL.replace("[::1]:2525", "127.0.0.1:2525"))).expect("valid");
-    assert!(config.sees_ipv4_arrivals() && config.listeners[0].extension);
+    assert!(config.listeners[0].extension);
     assert!(config.listeners[0].proxy_from.contains("2001:db8::9".parse().expect("valid")));
-    assert!(read(&format!("{SMALL}{proxied}")).expect("valid").sees_ipv4_arrivals());
+    assert!(read(&format!("{SMALL}{proxied}")).expect("valid").listeners[0].extension);
 }
 
 #[test]

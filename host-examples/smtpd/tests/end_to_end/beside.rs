@@ -63,3 +63,15 @@ fn what_a_running_server_holds_or_its_start_makes_is_no_error() {
     assert_eq!(checked(), Some(0));
     assert!(folder.path().join("control.sock").exists(), "it is left to who serves it");
 }
+
+#[tokio::test]
+async fn a34_whether_arrivals_over_ipv4_are_visible_is_said() {
+    let server = Server::start(setting("")).await;
+    let line = server.logged(&["INFO", "event=\"ipv4-arrivals\"", "visible=false"]);
+    assert!(line.contains("set ipv4_arrivals_visible = true"), "{line}");
+    let Setting { top, .. } = Setting::default();
+    let said = Setting { top: format!("{top}\nipv4_arrivals_visible = true"), ..setting("") };
+    assert!(check(&said).1.contains("ipv4_arrivals_visible is true: the configuration says so"));
+    let server = Server::start(said).await;
+    server.logged(&["event=\"ipv4-arrivals\"", "visible=true"]);
+}
