@@ -40,6 +40,10 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Cache(CacheCommand),
     /// Report who does not come back over IPv4
+    ///
+    /// Networks whose refused mail did not arrive over IPv4: since when, how often it was tried, and which mail has waited the longest; and
+    /// what is refused, waits and is let in. To let a network in, see `smtp-fallback cache exempt --help`, or put it into `exempt` in the
+    /// policy. The status page of the host shows the same. Numbers such as 3 times over half an hour are those of the default policy.
     Clients(ClientsOptions),
 }
 

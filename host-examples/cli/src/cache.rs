@@ -57,7 +57,7 @@ pub(crate) async fn run(command: CacheCommand, socket: &Path) -> Result<(), Fail
     let targets = match &command {
         CacheCommand::Get(options) => Some(options.one.target),
         CacheCommand::Delete(one) => Some(one.target),
-        CacheCommand::Exempt(options) => Some(options.one.target),
+        CacheCommand::Exempt(options) => Some(options.target),
         CacheCommand::Show(_) | CacheCommand::Export(_) | CacheCommand::Import(_) => None,
     };
     if targets.is_some_and(Target::is_ipv4) {

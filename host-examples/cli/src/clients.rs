@@ -10,10 +10,7 @@ use crate::host::Host;
 use crate::output::Output;
 use crate::time::now;
 
-/// Report who does not come back over IPv4
-///
-/// Networks whose refused mail did not arrive over IPv4: since when, how often it was tried, and which mail has waited the longest. To let
-/// one in, see `smtp-fallback cache exempt --help`, or put it into `exempt` in the policy. The status page of the host shows the same.
+/// In which form.
 #[derive(Debug, Args)]
 pub(crate) struct ClientsOptions {
     /// Print JSON, for programs

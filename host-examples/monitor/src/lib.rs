@@ -20,7 +20,7 @@ pub use metrics::Metrics;
 pub use monitor::{Failures, Monitor, PolicyState, Problem, Sources};
 pub use report::{
     ClientKind, Clients, LetInNetwork, LetInNow, Listing, Names, NeverFallsBack, PenaltyInForce, Records, Report, ReportBuilder,
-    SettledMails, WaitingMail, WaitingMails, definitions, is_same_mail,
+    SettledMails, WaitingMail, WaitingMails, definitions,
 };
 pub use server::{BindError, Listener};
 pub use visible::visible;

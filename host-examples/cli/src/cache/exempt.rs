@@ -8,7 +8,6 @@ use smtp_fallback_policy::contract::{Key, KeyKind, StoredRecord};
 use smtp_fallback_policy::network::Network;
 use smtp_fallback_policy::record::{Record, exempt, network_key};
 
-use super::One;
 use crate::fail::Fail;
 use crate::host::Host;
 use crate::output::Output;
@@ -27,8 +26,9 @@ const YEAR: u64 = 366 * 24 * 3600;
 /// Whom, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    #[command(flatten)]
-    pub(super) one: One,
+    /// An address such as 2001:db8::25, whose network is meant, or a network such as 2001:db8::/64
+    #[arg(value_name = "ADDRESS|NETWORK")]
+    pub(super) target: Target,
     /// For how long: such as 12h, 7d or 2weeks, from a minute to a year; 0s ends it
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     time: Duration,
@@ -46,7 +46,7 @@ fn time(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(options: Options, host: &Host) -> Result<(), Fail> {
     // A year fits.
     let seconds = u32::try_from(options.time.as_secs()).unwrap_or(u32::MAX);
-    let network = match options.one.target {
+    let network = match options.target {
         // What was let in under another policy can be ended, too.
         Target::Network(network) if seconds == 0 => network,
         Target::Network(network) => counted_as_one(network, host).await?,

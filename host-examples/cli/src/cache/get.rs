@@ -2,7 +2,6 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use smtp_fallback_monitor::is_same_mail;
 use smtp_fallback_policy::contract::{Key, KeyKind, StoredRecord};
 use smtp_fallback_policy::inspect;
 use smtp_fallback_policy::record::{MailRecord, Record};
@@ -103,8 +102,8 @@ async fn mails(target: Target, host: &Host, found: &mut Vec<StoredRecord>) -> Re
         Ok(exact.len() + inferred.len() < MOST_LOOKED_AT)
     })
     .await?;
-    // Most mails have two records, which say the same.
-    inferred.retain(|(mail, _)| !exact.iter().any(|(other, _)| is_same_mail(other, mail)));
+    // Most mails have two records, which say the same. The one of their own may be lost, but not of all of them.
+    inferred.retain(|(mail, _)| !mail.message_id_known || exact.is_empty());
     exact.append(&mut inferred);
     exact.sort_by_key(|(mail, _)| std::cmp::Reverse(mail.last_refusal));
     let more = exact.len().saturating_sub(MOST_MAILS);

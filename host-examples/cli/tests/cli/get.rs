@@ -28,7 +28,7 @@ async fn a_mail_with_two_records_is_named_once() {
     let ran = host.run(&["cache", "get", CLIENT]).await;
     assert_eq!(mails(&ran.out), ["exact", "exact"], "{}", ran.out);
     // Of another sender, without a Message-ID; and a client of another network.
-    host.mail_with(CLIENT, "mail.sender.example", "jones@other.example", None).await;
+    host.mail_with(CLIENT, "mail.sender.example", "jones@sender.example", None).await;
     host.mail_with("2001:db8:9::25", "mail.sender.example", "brown@sender.example", None).await;
     let ran = host.run(&["cache", "get", CLIENT, "--json"]).await;
     let mut kinds: Vec<String> = ran

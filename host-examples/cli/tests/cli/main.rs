@@ -246,6 +246,16 @@ async fn the_help_shows_how() {
     command.arg("--help");
     let ran = run(command).await;
     assert!(ran.status == 0 && ran.out.contains("smtp-fallback cache exempt 2001:db8::25 --for 7d"), "{ran:?}");
+    for (arguments, part, other) in [
+        (&["clients", "--help"][..], "which mail has waited the longest", "cache show"),
+        (&["cache", "exempt", "--help"], "whose network is meant", "or a mail"),
+    ] {
+        let mut command = program();
+        command.args(arguments);
+        let ran = run(command).await;
+        let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(ran.status == 0 && words.contains(part) && !words.contains(other), "{arguments:?}: {words}");
+    }
     let nothing = run(program()).await;
     assert!(nothing.status == 2 && nothing.error.contains("Examples:"), "nothing asked for: {nothing:?}");
 }

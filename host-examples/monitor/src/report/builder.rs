@@ -10,7 +10,6 @@ use smtp_fallback_store::Listed;
 
 use super::definitions::{MOST_ENTRIES, MOST_WAITING};
 use super::mails::{Brief, Details, Mails, Shows};
-use super::senders::{Found, Senders};
 use super::top::Top;
 use super::{
     ClientKind, Clients, LetInNetwork, LetInNow, Listing, NeverFallsBack, PenaltyInForce, Records, Report, SettledMails,
@@ -29,7 +28,7 @@ const LONGEST_PENALTY: u64 = 7 * 24 * 3600 * 120 / 100;
 
 /// Makes a [`Report`] from records that come one at a time, such as the pages of a scan. A record that comes twice counts twice.
 ///
-/// Memory is bounded, whatever comes: about 60 MB with 100,000 networks that sent mail that was refused.
+/// Memory is bounded, whatever comes: about 50 MB with 100,000 networks that sent mail that was refused.
 pub struct ReportBuilder {
     now: u64,
     records: Records,
@@ -37,11 +36,9 @@ pub struct ReportBuilder {
     simulated: Top<(Reverse<u32>, Network), PenaltyInForce>,
     networks: HashMap<Network, OfNetwork>,
     details: usize,
-    senders: Senders,
-    /// By fingerprint of their own.
     waiting: Top<Place, WaitingMail>,
-    /// By that of their sender; each with what `senders` knows it by.
-    waiting_of_senders: Top<Place, (u64, WaitingMail)>,
+    /// Those that count only where their network has no others.
+    perhaps_waiting: Top<Place, WaitingMail>,
     not_classified: Unclassified,
 }
 
@@ -52,13 +49,13 @@ type Place = (u64, Network);
 #[derive(Default)]
 struct OfNetwork {
     mails: Mails,
-    /// By the fingerprint of their sender, where it is not known whether they are other mails: they count if there are none else.
+    /// By the fingerprint of their sender though they have one of their own. That record may be lost: they count if there are none else.
     perhaps: Mails,
     let_in: Option<LetInNow>,
     details: Option<Box<Details>>,
 }
 
-/// Of mails whose network is not among those told apart; by the fingerprint of their own only.
+/// Of mails whose network is not among those told apart.
 #[derive(Default)]
 struct Unclassified {
     records: u64,
@@ -75,10 +72,8 @@ impl ReportBuilder {
             simulated: Top::new(MOST_ENTRIES),
             networks: HashMap::new(),
             details: 0,
-            senders: Senders::default(),
             waiting: Top::new(MOST_WAITING),
-            // Most of these are among the others.
-            waiting_of_senders: Top::new(4 * MOST_WAITING),
+            perhaps_waiting: Top::new(MOST_WAITING),
             not_classified: Unclassified::default(),
         }
     }
@@ -105,16 +100,8 @@ impl ReportBuilder {
     }
 
     /// The report on all that was added.
-    pub fn finish(mut self) -> Report {
+    pub fn finish(self) -> Report {
         let now = self.now;
-        let Found { alone, unknown } = self.senders.take();
-        for (network, brief) in alone {
-            self.networks.entry(network).or_default().mails.add(brief);
-        }
-        for (network, brief) in unknown {
-            self.networks.entry(network).or_default().perhaps.add(brief);
-        }
-        let of_senders = self.alone_among_waiting();
         let mut clients = Clients { not_classified: self.not_classified.records, ..Clients::default() };
         let mut never = Top::new(MOST_ENTRIES);
         let mut let_in = Top::new(MOST_ENTRIES);
@@ -146,7 +133,7 @@ impl ReportBuilder {
                 mails: all.waiting,
                 oldest_since: (all.oldest > 0).then_some(all.oldest),
                 given_up: all.given_up,
-                oldest: oldest_waiting(self.waiting, of_senders, all.waiting),
+                oldest: oldest_waiting(self.waiting, self.perhaps_waiting, &self.networks, all.waiting),
             },
             settled: SettledMails {
                 ipv4: all.settled[0],
@@ -181,27 +168,20 @@ impl ReportBuilder {
 
     fn add_mail(&mut self, mail: &MailRecord, is_exact: bool) {
         let brief = Brief::of(mail, is_exact, self.now);
-        let place = (mail.first_refusal, mail.network);
-        if is_exact {
-            self.senders.explains(mail);
-            if brief.waits() {
-                self.waiting.add(place, || waiting_mail(mail));
-            }
-        } else if brief.waits() {
-            let id = self.senders.id_of(mail);
-            self.waiting_of_senders.add(place, || (id, waiting_mail(mail)));
+        // Most mails have two records, which say the same.
+        let counts = is_exact || !mail.message_id_known;
+        if brief.waits() {
+            let waiting = if counts { &mut self.waiting } else { &mut self.perhaps_waiting };
+            waiting.add((mail.first_refusal, mail.network), || waiting_mail(mail));
         }
-        if self.of_network(mail.network).is_none() {
+        let Some(known) = self.of_network(mail.network) else {
             self.not_classified.records += 1;
-            if is_exact {
+            if counts {
                 self.not_classified.mails.add(brief);
             }
             return;
-        }
-        // Whether it is another mail is known at the end.
-        let is_pending = !is_exact && self.senders.add(mail, brief);
-        let Some(known) = self.networks.get_mut(&mail.network).filter(|_| !is_pending) else { return };
-        let of_kind = if is_exact { &mut known.mails } else { &mut known.perhaps };
+        };
+        let of_kind = if counts { &mut known.mails } else { &mut known.perhaps };
         of_kind.add(brief);
         if is_exact && brief.shows == Shows::Never {
             let is_new = known.details.is_none();
@@ -219,15 +199,6 @@ impl ReportBuilder {
             return None;
         }
         Some(self.networks.entry(network).or_default())
-    }
-
-    /// Of the oldest waiting mails by the fingerprint of their sender, those that have no other.
-    fn alone_among_waiting(&mut self) -> Vec<(Place, WaitingMail)> {
-        let all = std::mem::replace(&mut self.waiting_of_senders, Top::new(1)).into_parts().0;
-        let has_no_other = |network: &Network| self.networks.get(network).is_some_and(|known| known.mails.is_empty());
-        let alone =
-            |(place, (id, _)): &(Place, (u64, WaitingMail))| self.senders.is_alone(*id).unwrap_or_else(|| has_no_other(&place.1));
-        all.into_iter().filter(alone).map(|(place, (_, mail))| (place, mail)).collect()
     }
 
     /// Keeps the half with the most refusals.
@@ -308,9 +279,15 @@ impl Totals {
 }
 
 /// The oldest of so many.
-fn oldest_waiting(waiting: Top<Place, WaitingMail>, of_senders: Vec<(Place, WaitingMail)>, total: u64) -> Listing<WaitingMail> {
+fn oldest_waiting(
+    waiting: Top<Place, WaitingMail>,
+    perhaps: Top<Place, WaitingMail>,
+    networks: &HashMap<Network, OfNetwork>,
+    total: u64,
+) -> Listing<WaitingMail> {
+    let counts = |network: &Network| networks.get(network).is_some_and(|known| known.mails.is_empty());
     let mut all = waiting.into_parts().0;
-    all.extend(of_senders);
+    all.extend(perhaps.into_parts().0.into_iter().filter(|((_, network), _)| counts(network)));
     all.sort_by_key(|(place, _)| *place);
     all.truncate(MOST_WAITING);
     let more = total.saturating_sub(all.len() as u64);

@@ -50,21 +50,6 @@ fn is_tried(mail: &MailRecord, now: u64) -> bool {
     now.saturating_sub(mail.last_refusal) < GIVEN_UP_AFTER
 }
 
-/// Whether a record under the fingerprint of a sender is about a mail that has one of its own, `exact`: the last refusal that it tells of is
-/// one of those of that mail. It has one record for all mails of its sender, and tells of the first and the last refusal among them.
-///
-/// The EHLO name is not compared: a server that tries a mail again from another host may use another one.
-pub fn is_same_mail(exact: &MailRecord, inferred: &MailRecord) -> bool {
-    inferred.network == exact.network
-        && inferred.sender_domain == exact.sender_domain
-        && refusals_known(exact).contains(&inferred.last_refusal)
-}
-
-/// The refusals of a mail whose times its record tells.
-pub(super) fn refusals_known(mail: &MailRecord) -> [u64; 2] {
-    [mail.first_refusal, mail.last_refusal]
-}
-
 /// The mails of one network, in a few octets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mails {
@@ -249,20 +234,6 @@ pub(super) mod tests {
         assert_eq!(exact(&let_in(mail(1, 1900, 1900))), Shows::Passes);
         assert_eq!(shows(&let_in(mail(3, 1900, 100)), false, NOW), Shows::Passes, "these may be three mails");
         assert_eq!(exact(&settled(mail(2, 1900, 100), SettledBy::Rejected, 50)), Shows::Never, "by a policy of its own");
-    }
-
-    #[test]
-    fn a_record_of_a_sender_is_of_the_mail_that_was_refused_last() {
-        let same =
-            |exact: (u64, u64), inferred: (u64, u64)| is_same_mail(&mail(2, exact.0, exact.1), &mail(2, inferred.0, inferred.1));
-        assert!(same((100, 100), (100, 100)));
-        assert!(same((100, 100), (900, 100)), "another mail of the sender came before");
-        assert!(same((900, 100), (900, 900)), "it was tried again under another name");
-        assert!(!same((900, 900), (900, 100)), "a later mail has no fingerprint of its own");
-        let inferred = mail(1, 100, 100);
-        let elsewhere = MailRecord { network: Network::parse("2001:db8:2::/64").expect("valid"), ..inferred.clone() };
-        let other = MailRecord { sender_domain: "example.org".into(), ..inferred.clone() };
-        assert!(!is_same_mail(&elsewhere, &inferred) && !is_same_mail(&other, &inferred));
     }
 
     #[test]

@@ -31,7 +31,6 @@
 
 mod builder;
 mod mails;
-mod senders;
 mod text;
 mod top;
 
@@ -40,7 +39,6 @@ use smtp_fallback_policy::record::RefusedFor;
 use smtp_fallback_store::Listed;
 
 pub use builder::ReportBuilder;
-pub use mails::is_same_mail;
 
 /// The numbers behind the words of the report. They are those of the default policy, since records do not tell the policy's own. Under a
 /// policy with other numbers in `no_fallback`, what the policy itself let in or rejected counts by those, and all else by these.
@@ -239,8 +237,8 @@ pub struct SettledMails {
 /// What the mails of a network show about its clients. Where they show several things, the first of this list counts.
 ///
 /// A mail's record is kept for five days after its last refusal, and that is how far back the kinds look. Most mails have two records, one
-/// under the fingerprint of their own and one under that of their sender; the latter counts only for mails without the former
-/// ([`is_same_mail`]). That an operator lets a network in shows nothing about its clients.
+/// under the fingerprint of their own and one under that of their sender; the latter counts only for mails that were refused without a
+/// Message-ID, or where nothing else is known of the network. That an operator lets a network in shows nothing about its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientKind {
     /// A mail was refused 3 times or more over 30 min or more and not seen, or only let in after that; or it was rejected for that, or the

@@ -20,6 +20,7 @@ pub(super) fn write(report: &Report) -> String {
     text.waiting(report);
     text.let_in(report);
     text.clients(&report.clients);
+    text.unreadable(report.records.unreadable);
     text.text
 }
 
@@ -133,6 +134,15 @@ impl Text {
         }
         if clients.not_classified > 0 {
             self.line(format_args!("  {} records are of more networks than are told apart.", clients.not_classified));
+        }
+    }
+
+    fn unreadable(&mut self, count: u64) {
+        if count > 0 {
+            let what = if count == 1 { "record cannot be read and counts" } else { "records cannot be read and count" };
+            self.line(format_args!(
+                "\n{count} {what} as absent: written by another version of the host than this program is of."
+            ));
         }
     }
 

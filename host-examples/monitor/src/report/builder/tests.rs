@@ -16,13 +16,18 @@ fn builder(mails: &[(MailRecord, bool)]) -> ReportBuilder {
     builder
 }
 
+/// Refused without a Message-ID, or before it was there.
+fn without_id(mail: MailRecord) -> MailRecord {
+    MailRecord { message_id_known: false, ..mail }
+}
+
 fn network(n: u32) -> Network {
     Network::of(Address::from_words([0x2001_0db8, n, 0, 0]), 64)
 }
 
 #[test]
 fn a_mail_without_a_fingerprint_of_its_own_counts_beside_others() {
-    let jones = MailRecord { sender_domain: "example.org".into(), ..mail(1, 700, 700) };
+    let jones = MailRecord { sender_domain: "example.org".into(), ..without_id(mail(1, 700, 700)) };
     let smith = mail(1, 100, 100);
     for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
         let mails = [(smith.clone(), true), (smith.clone(), false), (jones.clone(), false)];
@@ -36,32 +41,16 @@ fn a_mail_without_a_fingerprint_of_its_own_counts_beside_others() {
     let report = builder(&two).finish();
     assert_eq!((report.waiting.mails, report.waiting.oldest.entries.len()), (2, 2));
     // After the one that arrived there was another.
-    let later = [(settled(mail(1, 100, 100), SettledBy::Ipv4, 96), true), (mail(1, 50, 50), false)];
+    let later = [(settled(mail(1, 100, 100), SettledBy::Ipv4, 96), true), (without_id(mail(1, 50, 50)), false)];
     let report = builder(&later).finish();
     assert_eq!((report.waiting.mails, report.waiting.oldest_since, report.clients.falls_back), (1, Some(NOW - 50), 1));
+    // In the same second another one of its sender, for whatever reason.
+    let report = builder(&[(mail(1, 100, 100), true), (without_id(mail(1, 100, 100)), false)]).finish();
+    assert_eq!(report.waiting.mails, 2);
     // It arrived, and so did what its sender is known by.
     let arrived = |mail| settled(mail, SettledBy::Ipv4, 90);
     let report = builder(&[(arrived(mail(1, 100, 100)), true), (arrived(mail(1, 100, 100)), false)]).finish();
     assert_eq!((report.settled.ipv4, report.waiting.mails), (1, 0));
-}
-
-#[test]
-fn beyond_what_is_kept_senders_count_where_there_is_no_other_mail() {
-    let of = |n, mail: MailRecord| MailRecord { network: network(n), ..mail };
-    let mut builder = ReportBuilder::new(NOW);
-    let mut many = 0;
-    // As many as are kept, and one more.
-    while builder.networks.get(&network(1)).is_none_or(|known| known.perhaps.is_empty()) {
-        builder.add_mail(&MailRecord { sender_domain: format!("{many}.example"), ..of(1, mail(1, 100, 100)) }, false);
-        many += 1;
-        assert!(many < 1_000_000);
-    }
-    builder.add_mail(&of(2, mail(1, 300, 300)), true);
-    builder.add_mail(&of(2, mail(1, 200, 200)), false);
-    builder.add_mail(&of(3, mail(1, 200, 200)), false);
-    let report = builder.finish();
-    assert_eq!(report.waiting.mails, many - 1 + 2);
-    assert_eq!(report.clients.waiting, 3);
 }
 
 #[test]
@@ -202,4 +191,16 @@ fn who_let_a_network_in_is_said_and_what_that_lets_in() {
         assert_eq!(text.matches(words).count(), 2, "{text}");
         assert!(text.contains("An operator's word lets everything of a network in, the policy a limited number"), "{text}");
     }
+}
+
+#[test]
+fn records_that_cannot_be_read_are_said_to_be_there() {
+    let key = Key { kind: KeyKind::Network, address: network(1).prefix(), prefix_length: 64 };
+    let foreign = Listed { record: StoredRecord { key, value: b"foreign".to_vec() }, expires_at: NOW + 1, weight: 0 };
+    let text = |records: &[Listed]| Report::from_records(records, NOW).to_text();
+    assert!(text(&[foreign.clone()]).ends_with(
+        "\n1 record cannot be read and counts as absent: written by another version of the host than this program is of.\n"
+    ));
+    assert!(text(&[foreign.clone(), foreign]).contains("\n2 records cannot be read and count as absent"));
+    assert!(!text(&[]).contains("cannot be read"));
 }
