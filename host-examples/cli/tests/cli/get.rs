@@ -43,6 +43,17 @@ async fn a_mail_with_two_records_is_named_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_record_of_the_mail_is_lost_that_of_its_sender_is_shown() {
+    let host = Host::start();
+    host.mail(CLIENT, "mail.sender.example", 1).await;
+    let exact = host.run(&["cache", "show", "--kind", "exact"]).await;
+    let name = exact.out.split_whitespace().nth(1).unwrap();
+    assert_eq!(host.run(&["cache", "delete", name]).await.status, 0);
+    let ran = host.run(&["cache", "get", CLIENT]).await;
+    assert_eq!(mails(&ran.out), ["inferred"], "{}", ran.out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mails_that_are_not_shown_are_counted() {
     let host = Host::start();
     for number in 0..23 {

@@ -198,7 +198,7 @@ fn records_that_cannot_be_read_are_said_to_be_there() {
     let key = Key { kind: KeyKind::Network, address: network(1).prefix(), prefix_length: 64 };
     let foreign = Listed { record: StoredRecord { key, value: b"foreign".to_vec() }, expires_at: NOW + 1, weight: 0 };
     let text = |records: &[Listed]| Report::from_records(records, NOW).to_text();
-    assert!(text(&[foreign.clone()]).ends_with(
+    assert!(text(std::slice::from_ref(&foreign)).ends_with(
         "\n1 record cannot be read and counts as absent: written by another version of the host than this program is of.\n"
     ));
     assert!(text(&[foreign.clone(), foreign]).contains("\n2 records cannot be read and count as absent"));
