@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::CacheCommand;
 use crate::clients::ClientsOptions;
+use crate::mx::MxOptions;
 
 /// Where a host listens, unless its configuration says something else.
 const SOCKET: &str = "/run/smtp-fallback/control.sock";
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     /// what is refused, waits and is let in. To let a network in, see `smtp-fallback cache exempt --help`, or put it into `exempt` in the
     /// policy. The status page of the host shows the same. Numbers such as 3 times over half an hour are those of the default policy.
     Clients(ClientsOptions),
+    /// Check whether a domain's MX records let senders come back over IPv4
+    Mx(MxOptions),
 }
 
 const EXAMPLES: &str = "\
@@ -53,6 +56,7 @@ Examples:
   smtp-fallback cache show --kind network           the networks, one a line
   smtp-fallback cache exempt 2001:db8::25 --for 7d  let its network in for a week
   smtp-fallback clients                             who does not come back over IPv4
+  smtp-fallback mx example.org                      whether senders can
 
 Exit status: 0 done; 1 nothing was found; 2 wrong command line, no host, or another failure.";
 

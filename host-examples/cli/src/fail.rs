@@ -5,7 +5,7 @@ use std::io;
 use smtp_fallback_store::StoreError;
 use smtp_fallback_store::control::ControlError;
 
-/// The exit status where nothing was found, as with grep(1).
+/// The exit status where nothing was found, as with grep(1), and where something is wrong.
 pub(crate) const NOT_FOUND: u8 = 1;
 
 /// Why a command ends early.
@@ -13,6 +13,8 @@ pub(crate) const NOT_FOUND: u8 = 1;
 pub(crate) enum Fail {
     /// Nobody reads the output any more, as in `| head`.
     PipeClosed,
+    /// What was checked is wrong, as the output says.
+    Wrong,
     /// What was asked for is not there.
     NotFound(String),
     /// All else, in words for people.

@@ -1,4 +1,4 @@
-//! `smtp-fallback`: looks at the records of a running host, and changes them. See `--help`.
+//! `smtp-fallback`: looks at the records of a running host and changes them, and checks MX records. See `--help`.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -6,6 +6,7 @@ mod cache;
 mod clients;
 mod fail;
 mod host;
+mod mx;
 mod output;
 mod target;
 mod text;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         match args.command {
             Command::Cache(command) => cache::run(command, &socket).await,
             Command::Clients(options) => clients::run(options, &socket).await,
+            Command::Mx(options) => mx::run(options).await,
         }
     });
     match done {
@@ -43,6 +45,7 @@ fn report(fail: &Fail) -> ExitCode {
     match fail {
         // Who closes the pipe has seen enough.
         Fail::PipeClosed => ExitCode::SUCCESS,
+        Fail::Wrong => ExitCode::from(NOT_FOUND),
         Fail::NotFound(what) => {
             output::complain(what);
             ExitCode::from(NOT_FOUND)

@@ -4,6 +4,7 @@
 mod exempt;
 mod get;
 mod host;
+mod mx;
 mod transfer;
 
 use std::process::Stdio;
