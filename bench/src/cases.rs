@@ -25,14 +25,7 @@ pub(crate) struct Case {
 impl Case {
     /// The greeting, an accepted and a refused message.
     pub(crate) fn all(native: &Module) -> [Case; 3] {
-        let greeting = Case {
-            name: "keys + decide, greeting",
-            asking: connection(Stage::Greeting),
-            connection: connection(Stage::Greeting),
-            envelope: None,
-            message: None,
-            auth_results: None,
-        };
+        let greeting = Case { name: "keys + decide, greeting", ..Case::greeting() };
         let accept = Case { name: "keys + decide, accept", ..message(AuthResult::Pass) };
         let refusal = Case { name: "keys + decide, refusal", ..message(AuthResult::None) };
         let mut cases = [accept, refusal];
@@ -57,9 +50,26 @@ impl Case {
         all
     }
 
+    /// A client that has just connected.
+    pub(crate) fn greeting() -> Case {
+        Case {
+            name: "a greeting",
+            asking: connection(Stage::Greeting),
+            connection: connection(Stage::Greeting),
+            envelope: None,
+            message: None,
+            auth_results: None,
+        }
+    }
+
+    /// A message that SPF and DKIM vouch for.
+    pub(crate) fn acceptance() -> Case {
+        Case { name: "an accepted mail", ..message(AuthResult::Pass) }
+    }
+
     /// A message without authentication.
     pub(crate) fn refusal() -> Case {
-        message(AuthResult::None)
+        Case { name: "a refused mail", ..message(AuthResult::None) }
     }
 
     /// What was asked, with another client, time and Message-ID, so that it is another mail.
