@@ -66,9 +66,7 @@ pub(crate) fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 pub(crate) fn values(table: &Mutex<Table>, keys: &[Key], now: u64) -> Vec<StoredRecord> {
-    let table = lock(table);
-    table.touch(keys);
-    keys.iter().filter_map(|key| Some(StoredRecord { key: *key, value: table.value(key, now)? })).collect()
+    lock(table).values(keys, now)
 }
 
 /// The cursor is the number of a slot. One that this store cannot have given is at the end.

@@ -7,7 +7,7 @@
 //!    /48 counts for the network of its key (a key whose prefix is shorter than that: for the network that its prefix begins
 //!    with), one of a mail for the network of the client that it was first written for. IPv4 has no share and is not limited.
 //! 2. **Expired, weakest, oldest.** Within the share, else in the whole table, first goes what has expired, then the weakest, then
-//!    what was written longest ago. Weights count in powers of two (0, 1, 2 to 3, 4 to 7, ...): weights within one class are the
+//!    what was written longest ago (what 2^32 writes missed counts as young again in a small network). Weights count in powers of two (0, 1, 2 to 3, 4 to 7, ...): weights within one class are the
 //!    same, so that the order is kept without searching. Of the expired records, those are found that are the oldest of their class, in a small
 //!    network all, and in a full table those that a hand meets which goes round with the writes; an expired record counts as absent at
 //!    once, whether or not it is still there.
@@ -16,24 +16,32 @@
 //! Memory does not grow beyond the capacity's: a slot of 84 octets and 7 octets of index for each record, and 32 octets more for each
 //! 28 octets of value beyond the first 18. The index is made once, for the whole capacity, and never made anew: no write ever waits for that.
 //! Everything takes constant time but the walk through the records of a /48 when it gets another. Keys are hashed with
-//! a random seed, so that no client can choose addresses that collide.
+//! random seeds, so that no client can choose addresses that collide.
+//!
+//! In a large table nearly all time goes into waiting for memory. So what a look-up reads of a record is one line of the cache, what several
+//! look-ups or rows need is fetched at the same time, and chains and groups of slots have a count or a time that spares looking at
+//! their records.
 
 mod changes;
 mod classes;
+mod hash;
+mod load;
 mod shares;
 mod slot;
 mod slots;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use smtp_fallback_policy::contract::{Key, StoredRecord};
+use smtp_fallback_policy::contract::{Key, KeyKind, RecordUpdate, StoredRecord};
 
 pub(crate) use self::changes::Batch;
 use self::changes::Changes;
 use self::classes::Classes;
+use self::hash::Secret;
+pub(crate) use self::load::Loader;
 use self::shares::Shares;
 pub(crate) use self::slot::{Account, kind_number, kind_of_number};
-use self::slot::{CLASS, Number, OCCUPIED, SAVED, Slot};
+use self::slot::{CLASS, Number, SAVED, Slot, class};
 use self::slots::Slots;
 use crate::{Listed, MAX_VALUE_OCTETS, StoreError, Swap, Write};
 
@@ -43,6 +51,9 @@ const SWEPT_PER_WRITE: usize = 4;
 
 /// Slots that it looks at when a record has to go.
 const SWEPT_WHEN_FULL: usize = 64;
+
+/// So many keys are looked up at the same time: more than a decision has.
+const READ_AT_ONCE: usize = 8;
 
 /// More records than this are not supported: their index alone would take 3 GB.
 const MAX_RECORDS: usize = 400_000_000;
@@ -67,13 +78,13 @@ impl Default for Limits {
 
 /// A record as it is loaded and saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct Row<V = Vec<u8>> {
     pub(crate) key: Key,
     pub(crate) account: Account,
     /// The first second in which it means nothing, since 1970.
     pub(crate) expires_at: u32,
     pub(crate) weight: u32,
-    pub(crate) value: Vec<u8>,
+    pub(crate) value: V,
 }
 
 /// The table.
@@ -88,7 +99,7 @@ pub(crate) struct Table {
     hand: Number,
     evicted: u64,
     changes: Option<Changes>,
-    hasher: RandomState,
+    hasher: Secret,
 }
 
 impl Table {
@@ -96,14 +107,14 @@ impl Table {
         let capacity = limits.records.clamp(1, MAX_RECORDS);
         Table {
             capacity,
-            slots: Slots::new(),
+            slots: Slots::new(capacity),
             index: vec![0; capacity],
             classes: Classes::default(),
             shares: Shares::new(&limits, capacity),
             hand: 1,
             evicted: 0,
             changes: None,
-            hasher: RandomState::new(),
+            hasher: Secret::default(),
         }
     }
 
@@ -122,21 +133,47 @@ impl Table {
     }
 
     /// The unexpired value.
+    #[cfg(test)]
     pub(crate) fn value(&self, key: &Key, now: u64) -> Option<Vec<u8>> {
-        self.find(key).filter(|&number| clock(now) < self.slots.at(number).expires_at).map(|number| self.slots.value(number))
+        self.values(&[*key], now).pop().map(|record| record.value)
     }
 
-    /// Makes the processor fetch what is needed for these keys, all at the same time instead of one after the other: in a large
-    /// table, waiting for memory is most of the work.
-    pub(crate) fn touch(&self, keys: &[Key]) {
-        let mut firsts = [0; 4];
-        for keys in keys.chunks(firsts.len()) {
+    /// The unexpired records under these keys.
+    ///
+    /// In a large table, waiting for memory is most of the work. So the processor is made to fetch what is needed for all keys at the same
+    /// time, step by step: the heads of the chains, their first slots, their second ones.
+    pub(crate) fn values(&self, keys: &[Key], now: u64) -> Vec<StoredRecord> {
+        let now = clock(now);
+        let mut records = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(READ_AT_ONCE) {
+            let mut firsts = [0; READ_AT_ONCE];
+            let mut touched = 0;
+            // A mail's decision writes as well: what that reads beside the slots is fetched along with them.
+            let writes = keys.iter().any(|key| key.kind == KeyKind::Exact);
             for (first, key) in firsts.iter_mut().zip(keys) {
                 *first = self.index[self.bucket(key)];
+                if writes && key.kind == KeyKind::Network {
+                    touched ^= self.shares.touch(Account::of(key, key.address));
+                }
             }
-            let slots = firsts.iter().filter(|&&first| first != 0).map(|&first| self.slots.at(first).chain);
-            std::hint::black_box(slots.fold(0, Number::wrapping_add));
+            let mut seconds = [(0, 0); READ_AT_ONCE];
+            for ((second, &first), key) in seconds.iter_mut().zip(&firsts).zip(keys) {
+                *second = self.slots.after(first, key);
+                touched ^= if writes { self.slots.touch_rest(first) } else { 0 };
+            }
+            for (second, block) in seconds {
+                touched ^= self.slots.touch(second) ^ self.slots.touch_block(block);
+            }
+            std::hint::black_box(touched);
+            for (&first, key) in firsts.iter().zip(keys) {
+                if let Some(number) = self.find_from(first, key)
+                    && now < self.slots.at(number).expires_at
+                {
+                    records.push(StoredRecord { key: *key, value: self.slots.value(number) });
+                }
+            }
         }
+        records
     }
 
     /// See [`crate::Store::compare_and_set`].
@@ -146,7 +183,8 @@ impl Table {
         }
         self.sweep(now, SWEPT_PER_WRITE);
         let now = clock(now);
-        let found = self.find(&update.key);
+        let bucket = self.bucket(&update.key);
+        let found = self.find_from(self.index[bucket], &update.key);
         let present = found.filter(|&number| now < self.slots.at(number).expires_at);
         let agrees = match (present, expected) {
             (None, None) => true,
@@ -165,31 +203,14 @@ impl Table {
                 }
                 if update.expires_in > 0 {
                     let account = Account::of(&update.key, source);
-                    self.make_room(account, now);
-                    let number = self.insert(&update.key, account, &update.value, expires_at, update.weight);
+                    let RecordUpdate { key, value, weight, .. } = update;
+                    let row = Row { key: *key, account, expires_at, weight: *weight, value: value.as_slice() };
+                    let number = self.insert(&row, bucket, now);
                     self.changed(number);
                 }
             }
         }
         Ok(Swap::Stored)
-    }
-
-    /// Puts in a record that was saved earlier, by the rules for a newcomer; not if it has expired, or if there is one under its key.
-    /// What has expired, or finds no room, is noted as gone.
-    pub(crate) fn load(&mut self, row: &Row, now: u64) {
-        let now = clock(now);
-        if row.value.len() > MAX_VALUE_OCTETS || self.find(&row.key).is_some() {
-            return;
-        }
-        if row.expires_at <= now {
-            if let Some(changes) = &mut self.changes {
-                changes.is_gone(row.key);
-            }
-            return;
-        }
-        self.make_room(row.account, now);
-        let number = self.insert(&row.key, row.account, &row.value, row.expires_at, row.weight);
-        self.slots.at_mut(number).flags |= SAVED;
     }
 
     /// The hand goes on by so many slots, at most once round, and removes the expired records it meets.
@@ -207,9 +228,9 @@ impl Table {
         let to = end.min(from.saturating_add(u32::try_from(slots).unwrap_or(u32::MAX)));
         for number in from..to {
             let slot = self.slots.at(number);
-            if slot.has(OCCUPIED) && clock(now) < slot.expires_at {
+            if slot.is_occupied() && clock(now) < slot.expires_at {
                 let record = StoredRecord { key: slot.key(), value: self.slots.value(number) };
-                into.push(Listed { record, expires_at: slot.expires_at.into(), weight: slot.weight });
+                into.push(Listed { record, expires_at: slot.expires_at.into(), weight: self.slots.weight(number) });
             }
         }
         (to < end).then_some(to)
@@ -221,34 +242,26 @@ impl Table {
         }
         let number = self.hand;
         self.hand += 1;
-        let slot = self.slots.at(number);
-        let expired = slot.has(OCCUPIED) && slot.expires_at <= now;
+        let expired = self.slots.has_expired(number, now);
         if expired {
             self.remove(number);
         }
         expired
     }
 
-    /// Removes what has to go before the account gets another record.
-    fn make_room(&mut self, account: Account, now: u32) {
-        // The /48 first: what goes there makes room in the /32 too, unless that one's share is the smaller.
-        for _ in 0..2 {
-            match self.shares.victim(&self.slots, account, now) {
-                Some(number) => self.evict(number, now),
-                None => break,
-            }
-        }
-        if self.len() < self.capacity {
-            return;
-        }
-        for _ in 0..SWEPT_WHEN_FULL.min(self.capacity) {
-            if self.sweep_one(now) {
-                return;
-            }
-        }
-        if let Some(number) = self.classes.victim(&self.slots, now) {
+    /// Removes what has to go before the account gets another record. Then its /32 has so many or fewer, if it is small.
+    fn make_room(&mut self, account: Account, now: u32) -> usize {
+        let room = self.shares.room(&self.slots, account, now);
+        if let Some(number) = room.victim {
             self.evict(number, now);
         }
+        if self.len() >= self.capacity
+            && !(0..SWEPT_WHEN_FULL.min(self.capacity)).any(|_| self.sweep_one(now))
+            && let Some(number) = self.classes.victim(&self.slots, now)
+        {
+            self.evict(number, now);
+        }
+        room.count
     }
 
     fn evict(&mut self, number: Number, now: u32) {
@@ -256,27 +269,30 @@ impl Table {
         self.remove(number);
     }
 
-    fn insert(&mut self, key: &Key, account: Account, value: &[u8], expires_at: u32, weight: u32) -> Number {
-        let bucket = self.bucket(key);
-        let mut slot = Slot::new(key, account);
-        (slot.expires_at, slot.weight, slot.chain) = (expires_at, weight, self.index[bucket]);
+    /// Puts in a record whose key is not there, and makes room for it before.
+    fn insert(&mut self, row: &Row<&[u8]>, bucket: usize, now: u32) -> Number {
+        let count = self.make_room(row.account, now);
+        let mut slot = Slot::new(&row.key, row.account);
+        slot.chain = self.index[bucket];
         let number = self.slots.take(slot);
         self.index[bucket] = number;
-        self.slots.set_value(number, value);
+        self.slots.set_value(number, row.value);
+        self.slots.set_expiry(number, row.expires_at);
+        self.slots.set_weight(number, row.weight);
+        self.slots.note_age(number);
         self.classes.push(&mut self.slots, CLASS, number);
-        self.shares.add(&mut self.slots, number);
+        self.shares.add(&mut self.slots, number, count);
         number
     }
 
     fn replace(&mut self, number: Number, value: &[u8], expires_at: u32, weight: u32) {
-        self.classes.remove(&mut self.slots, CLASS, number);
-        self.shares.lift(&mut self.slots, number);
-        let slot = self.slots.at_mut(number);
-        slot.expires_at = expires_at;
-        slot.weight = weight;
+        let class = class(weight);
+        self.classes.renew(&mut self.slots, CLASS, number, class);
+        self.shares.renew(&mut self.slots, number, class);
         self.slots.set_value(number, value);
-        self.classes.push(&mut self.slots, CLASS, number);
-        self.shares.put_back(&mut self.slots, number);
+        self.slots.set_expiry(number, expires_at);
+        self.slots.set_weight(number, weight);
+        self.slots.note_age(number);
         self.changed(number);
     }
 
@@ -304,7 +320,12 @@ impl Table {
     }
 
     fn find(&self, key: &Key) -> Option<Number> {
-        let mut number = self.index[self.bucket(key)];
+        self.find_from(self.index[self.bucket(key)], key)
+    }
+
+    /// The record under this key in the chain that begins here.
+    fn find_from(&self, first: Number, key: &Key) -> Option<Number> {
+        let mut number = first;
         while number != 0 {
             let slot = self.slots.at(number);
             if slot.is(key) {
@@ -317,13 +338,8 @@ impl Table {
 
     fn bucket(&self, key: &Key) -> usize {
         let rest = u16::from(kind_number(key.kind)) << 8 | u16::from(key.prefix_length);
-        bucket(self.hasher.hash_one((key.address.bits(), rest)), self.index.len())
+        hash::bucket(self.hasher.hash_one((key.address.bits(), rest)), self.index.len())
     }
-}
-
-/// Spreads a hash over so many buckets.
-fn bucket(hash: u64, buckets: usize) -> usize {
-    ((u128::from(hash) * buckets as u128) >> 64) as usize
 }
 
 /// Seconds since 1970, in four octets: what comes after 2106-02-07 counts as that day. One less than the greatest, so that even then a

@@ -13,7 +13,7 @@ use smtp_fallback_policy::contract::Key;
 use super::EmbeddedError;
 use super::file::{Disk, damaged, is_damage, unpanicked};
 use crate::memory::new_secret;
-use crate::table::{Account, Limits, Row, Table, kind_number, kind_of_number};
+use crate::table::{Account, Limits, Loader, Row, Table, kind_number, kind_of_number};
 use crate::{MAX_VALUE_OCTETS, Secret};
 
 pub(super) const RECORDS: TableDefinition<'_, [u8; 18], &[u8]> = TableDefinition::new("records");
@@ -87,33 +87,55 @@ fn format_and_secret(path: &Path, database: &Database) -> Result<Option<Secret>,
 
 /// One thread reads the rows, this one puts them in the table.
 fn table(path: &Path, limits: Limits, database: &Database) -> Result<Table, EmbeddedError> {
-    let now = super::now();
-    let mut table = Table::new(limits);
-    // Rows that are not loaded are to go from the file too, which else would only grow.
-    table.note_changes();
-    let (sender, receiver) = mpsc::sync_channel::<Vec<Row>>(8);
+    let mut loader = Loader::new(limits, super::now());
+    let (sender, receiver) = mpsc::sync_channel(8);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, sender)).and_then(|result| result));
-        for rows in receiver {
-            rows.iter().for_each(|row| table.load(row, now));
-        }
-        reader.join().unwrap_or_else(|_| Err(damaged(path, "a panic while it was read")))
+        let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, &sender)).and_then(|result| result));
+        let loaded = receiver.into_iter().try_for_each(|rows: Rows| {
+            let rows: Option<Vec<Row<&[u8]>>> = rows.iter().map(|(key, value)| decode(key, value)).collect();
+            loader.load(&rows.ok_or_else(|| damaged(path, "a row is no record"))?);
+            Ok(())
+        });
+        reader.join().unwrap_or_else(|_| Err(damaged(path, "a panic while it was read"))).and(loaded)
     })?;
-    Ok(table)
+    Ok(loader.finish())
 }
 
-fn read_rows(path: &Path, database: &Database, sender: mpsc::SyncSender<Vec<Row>>) -> Result<(), EmbeddedError> {
+/// Keys and values one after the other, so that a row is no allocation.
+#[derive(Default)]
+struct Rows {
+    octets: Vec<u8>,
+    /// Where each row ends.
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    fn push(&mut self, key: &[u8; 18], value: &[u8]) {
+        self.octets.extend_from_slice(key);
+        self.octets.extend_from_slice(value);
+        self.ends.push(self.octets.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8; 18], &[u8])> {
+        let mut from = 0;
+        self.ends.iter().filter_map(move |&end| self.octets.get(std::mem::replace(&mut from, end)..end)?.split_first_chunk())
+    }
+}
+
+/// Ends early when nobody receives any more.
+fn read_rows(path: &Path, database: &Database, sender: &mpsc::SyncSender<Rows>) -> Result<(), EmbeddedError> {
     let error = |error: redb::Error| database_error(path, error);
     let transaction = database.begin_read().map_err(|e| error(e.into()))?;
     let records = transaction.open_table(RECORDS).map_err(|e| error(e.into()))?;
-    let mut rows = Vec::with_capacity(LOADED_AT_ONCE);
+    let mut rows = Rows::default();
     for row in records.iter().map_err(|e| error(e.into()))? {
         let (key, value) = row.map_err(|e| error(e.into()))?;
-        let row = decode(&key.value(), value.value()).ok_or_else(|| damaged(path, "a row is no record"))?;
-        rows.push(row);
-        if rows.len() == LOADED_AT_ONCE {
-            // The receiver goes on to the end.
-            let _ = sender.send(std::mem::replace(&mut rows, Vec::with_capacity(LOADED_AT_ONCE)));
+        rows.push(&key.value(), value.value());
+        if rows.ends.len() == LOADED_AT_ONCE {
+            let next = Rows { octets: Vec::with_capacity(rows.octets.len()), ends: Vec::with_capacity(LOADED_AT_ONCE) };
+            if sender.send(std::mem::replace(&mut rows, next)).is_err() {
+                return Ok(());
+            }
         }
     }
     let _ = sender.send(rows);
@@ -156,7 +178,7 @@ pub(super) fn encode_value(row: &Row) -> Vec<u8> {
     octets
 }
 
-fn decode(key: &[u8; 18], octets: &[u8]) -> Option<Row> {
+fn decode<'a>(key: &[u8; 18], octets: &'a [u8]) -> Option<Row<&'a [u8]>> {
     let (expires_at, octets) = octets.split_first_chunk()?;
     let (weight, octets) = octets.split_first_chunk()?;
     let (wide, octets) = octets.split_first_chunk()?;
@@ -167,6 +189,6 @@ fn decode(key: &[u8; 18], octets: &[u8]) -> Option<Row> {
         account: Account { wide: u32::from_be_bytes(*wide), near: u16::from_be_bytes(*near) },
         expires_at: u32::from_be_bytes(*expires_at),
         weight: u32::from_be_bytes(*weight),
-        value: value.to_vec(),
+        value,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smtp_fallback_policy::contract::Key;
 
-use super::slot::{LISTED, Number, OCCUPIED, SAVED};
+use super::slot::{LISTED, Number, SAVED};
 use super::{Row, Table};
 
 /// So many removals are remembered. There are more only while the disk takes nothing; then it is searched for them instead.
@@ -84,11 +84,12 @@ impl Table {
         let take = limit.min(changes.listed.len());
         for number in changes.listed.drain(..take) {
             let slot = self.slots.at_mut(number);
-            slot.flags &= !LISTED;
-            if slot.has(OCCUPIED) {
-                slot.flags |= SAVED;
-                let (key, account, expires_at, weight) = (slot.key(), slot.account(), slot.expires_at, slot.weight);
-                batch.rows.push(Row { key, account, expires_at, weight, value: self.slots.value(number) });
+            slot.clear(LISTED);
+            if slot.is_occupied() {
+                slot.set(SAVED);
+                let (key, account, expires_at) = (slot.key(), slot.account(), slot.expires_at);
+                let (weight, value) = (self.slots.weight(number), self.slots.value(number));
+                batch.rows.push(Row { key, account, expires_at, weight, value });
             }
         }
         if changes.listed.is_empty() && changes.listed.capacity() > 1 << 20 {
@@ -113,7 +114,7 @@ impl Table {
     /// Lists every record: the disk is to get them all, after which it is searched for what is not here.
     pub(crate) fn list_all(&mut self) {
         for number in 1..self.slots.end() {
-            if self.slots.at(number).has(OCCUPIED) {
+            if self.slots.at(number).is_occupied() {
                 self.changed(number);
             }
         }
@@ -128,7 +129,7 @@ impl Table {
         if let Some(changes) = &mut self.changes
             && !slot.has(LISTED)
         {
-            slot.flags |= LISTED;
+            slot.set(LISTED);
             changes.listed.push_back(number);
         }
     }
@@ -138,7 +139,7 @@ impl Table {
     pub(crate) fn keeps_row(&mut self, key: &Key) -> bool {
         let found = self.find(key);
         if let Some(number) = found {
-            self.slots.at_mut(number).flags |= SAVED;
+            self.slots.at_mut(number).set(SAVED);
         }
         found.is_some()
     }

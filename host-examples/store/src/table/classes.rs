@@ -20,6 +20,19 @@ impl Classes {
     /// Adds a record as the youngest of its class. `list` says which of the slot's links to use.
     pub(super) fn push(&mut self, slots: &mut Slots, list: usize, number: Number) {
         let class = slots.at(number).class();
+        self.push_to(slots, list, number, class);
+    }
+
+    /// Makes a record the youngest of a class, which may be another than the one that it was added with.
+    pub(super) fn renew(&mut self, slots: &mut Slots, list: usize, number: Number, class: u8) {
+        if slots.at(number).class() == class && slots.links(list, number).next == 0 {
+            return;
+        }
+        self.remove(slots, list, number);
+        self.push_to(slots, list, number, class);
+    }
+
+    fn push_to(&mut self, slots: &mut Slots, list: usize, number: Number, class: u8) {
         let position = match self.0.binary_search_by_key(&class, |(class, _)| *class) {
             Ok(position) => position,
             Err(position) => {
@@ -28,11 +41,11 @@ impl Classes {
             }
         };
         let ends = &mut self.0[position].1;
-        slots.at_mut(number).links[list].previous = ends.last;
+        slots.links_mut(list, number).previous = ends.last;
         if ends.last == 0 {
             ends.first = number;
         } else {
-            slots.at_mut(ends.last).links[list].next = number;
+            slots.links_mut(list, ends.last).next = number;
         }
         ends.last = number;
     }
@@ -64,7 +77,7 @@ impl Classes {
     pub(super) fn all(&self, slots: &Slots, list: usize) -> Vec<Number> {
         let firsts = self.0.iter().map(|(_, ends)| ends.first);
         firsts
-            .flat_map(|first| std::iter::successors(Some(first), |&n| Some(slots.at(n).links[list].next).filter(|&n| n != 0)))
+            .flat_map(|first| std::iter::successors(Some(first), |&n| Some(slots.links(list, n).next).filter(|&n| n != 0)))
             .collect()
     }
 }

@@ -1,12 +1,17 @@
 //! The memory of the records: slots and blocks in chunks, taken as needed, reused, and never moved.
 
-use super::slot::{INLINE, INLINE_OF_LONG, Link, Number, OCCUPIED, Slot};
+use smtp_fallback_policy::contract::Key;
+
+use super::slot::{INLINE, INLINE_OF_LONG, LISTED, Link, Number, Rest, Slot, class};
 
 /// Entries of a chunk: enough that the list of chunks stays short, few enough that taking one is no pause.
 const CHUNK: usize = 4096;
 
 /// Octets of a value in one block.
 const BLOCK_OCTETS: usize = 28;
+
+/// Slots that share a time of expiry.
+const GROUP: usize = 32;
 
 /// A part of a long value.
 #[derive(Clone, Copy, Default)]
@@ -32,6 +37,10 @@ impl<T: Clone + Default> Chunks<T> {
         &self.chunks[number as usize / CHUNK][number as usize % CHUNK]
     }
 
+    fn get(&self, number: u32) -> Option<&T> {
+        self.chunks.get(number as usize / CHUNK)?.get(number as usize % CHUNK)
+    }
+
     fn at_mut(&mut self, number: u32) -> &mut T {
         &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
     }
@@ -48,15 +57,32 @@ impl<T: Clone + Default> Chunks<T> {
 /// All slots, with their values.
 pub(super) struct Slots {
     slots: Chunks<Slot>,
+    /// Under the same numbers.
+    rests: Chunks<Rest>,
     blocks: Chunks<Block>,
     free_slot: Number,
     free_block: u32,
     occupied: usize,
+    /// For each group of slots a time before which none of their records expires, so that the hand need not look at them.
+    earliest: Vec<u32>,
+    /// Counts writes, and begins anew at 2^32.
+    writes: u32,
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
-        Slots { slots: Chunks::new(), blocks: Chunks::new(), free_slot: 0, free_block: 0, occupied: 0 }
+    /// For so many records at most.
+    pub(super) fn new(capacity: usize) -> Self {
+        Slots {
+            slots: Chunks::new(),
+            rests: Chunks::new(),
+            blocks: Chunks::new(),
+            free_slot: 0,
+            free_block: 0,
+            occupied: 0,
+            earliest: Vec::with_capacity(capacity / GROUP + 1),
+            // It soon begins anew, so that tests see that.
+            writes: u32::MAX - 4000,
+        }
     }
 
     /// How many slots hold a record.
@@ -77,18 +103,99 @@ impl Slots {
         self.slots.at_mut(number)
     }
 
+    /// What a look-up that has come to this slot needs next: of another record the next in the chain, of the right one the first block of
+    /// its value. Neither is 0, and for 0 this reads number 0, which leads nowhere: that costs less than a guess of the processor's that
+    /// turns out wrong.
+    pub(super) fn after(&self, number: Number, key: &Key) -> (Number, u32) {
+        let Some(slot) = self.slots.get(number) else { return (0, 0) };
+        let right = slot.is(key);
+        (if right { 0 } else { slot.chain }, if right && slot.length() > INLINE { block_of(slot) } else { 0 })
+    }
+
+    /// Makes the processor fetch a slot.
+    pub(super) fn touch(&self, number: Number) -> u32 {
+        self.slots.get(number).map_or(0, |slot| slot.chain)
+    }
+
+    /// Makes the processor fetch the rest of a slot.
+    pub(super) fn touch_rest(&self, number: Number) -> u32 {
+        self.rests.get(number).map_or(0, |rest| rest.weight)
+    }
+
+    /// Makes the processor fetch a block.
+    pub(super) fn touch_block(&self, number: u32) -> u32 {
+        self.blocks.get(number).map_or(0, |block| block.next)
+    }
+
+    pub(super) fn weight(&self, number: Number) -> u32 {
+        self.rests.at(number).weight
+    }
+
+    /// Sets the weight and its class.
+    pub(super) fn set_weight(&mut self, number: Number, weight: u32) {
+        self.rests.at_mut(number).weight = weight;
+        self.slots.at_mut(number).set_class(class(weight));
+    }
+
+    pub(super) fn set_expiry(&mut self, number: Number, expires_at: u32) {
+        self.slots.at_mut(number).expires_at = expires_at;
+        let earliest = &mut self.earliest[number as usize / GROUP];
+        *earliest = expires_at.min(*earliest);
+    }
+
+    /// Whether there is a record here that has expired. To be asked of all slots in turn.
+    pub(super) fn has_expired(&mut self, number: Number, now: u32) -> bool {
+        let group = number as usize / GROUP;
+        if now < self.earliest[group] {
+            return false;
+        }
+        if number as usize % GROUP == GROUP - 1 {
+            // The whole group has been looked at, and what had expired is gone, but for this one.
+            let numbers = number - (GROUP as u32 - 1)..=number;
+            let records = numbers.map(|number| self.at(number)).filter(|slot| slot.is_occupied());
+            self.earliest[group] = records.map(|slot| slot.expires_at).min().unwrap_or(u32::MAX);
+        }
+        let slot = self.at(number);
+        slot.is_occupied() && slot.expires_at <= now
+    }
+
+    /// Notes that a record was written just now.
+    pub(super) fn note_age(&mut self, number: Number) {
+        self.writes = self.writes.wrapping_add(1);
+        self.slots.at_mut(number).written = self.writes;
+    }
+
+    /// How many writes ago a record was written. Counted round 2^32: after so many writes that miss it, a record counts as young again.
+    pub(super) fn age(&self, slot: &Slot) -> u32 {
+        self.writes.wrapping_sub(slot.written)
+    }
+
+    pub(super) fn links(&self, list: usize, number: Number) -> Link {
+        self.rests.at(number).links[list]
+    }
+
+    pub(super) fn links_mut(&mut self, list: usize, number: Number) -> &mut Link {
+        &mut self.rests.at_mut(number).links[list]
+    }
+
     /// Puts a slot without a value in a free place: the one that became free last, else a new one.
     pub(super) fn take(&mut self, slot: Slot) -> Number {
         let mut number = self.free_slot;
         if number == 0 {
             number = self.slots.next_number();
+            self.rests.next_number();
+            if self.earliest.len() <= number as usize / GROUP {
+                self.earliest.push(u32::MAX);
+            }
         } else {
             self.free_slot = self.at(number).chain;
         }
         let place = self.slots.at_mut(number);
-        let flags = place.flags;
+        let listed = place.has(LISTED);
         *place = slot;
-        place.flags |= flags;
+        if listed {
+            place.set(LISTED);
+        }
         self.occupied += 1;
         number
     }
@@ -97,23 +204,20 @@ impl Slots {
     pub(super) fn give_back(&mut self, number: Number) {
         self.set_value(number, &[]);
         let free = self.free_slot;
-        let slot = self.slots.at_mut(number);
-        slot.flags &= super::slot::LISTED;
-        slot.chain = free;
+        self.slots.at_mut(number).free(free);
         self.free_slot = number;
         self.occupied -= 1;
-        debug_assert!(!self.at(number).has(OCCUPIED));
     }
 
     /// Takes an entry out of a list: its neighbours become each other's. Gives them back, since whoever holds the list's ends has to
     /// look whether they changed.
     pub(super) fn unlink(&mut self, list: usize, number: Number) -> Link {
-        let link = std::mem::take(&mut self.at_mut(number).links[list]);
+        let link = std::mem::take(self.links_mut(list, number));
         if link.previous != 0 {
-            self.at_mut(link.previous).links[list].next = link.next;
+            self.links_mut(list, link.previous).next = link.next;
         }
         if link.next != 0 {
-            self.at_mut(link.next).links[list].previous = link.previous;
+            self.links_mut(list, link.next).previous = link.previous;
         }
         link
     }

@@ -5,6 +5,7 @@ use smtp_fallback_policy::contract::{KeyKind, RecordUpdate};
 
 use super::*;
 
+mod load;
 mod model;
 
 use model::Model;
@@ -121,7 +122,8 @@ fn does_what_the_model_does() {
 
 #[test]
 fn a_slot_has_84_octets() {
-    assert_eq!(size_of::<Slot>(), 84);
+    assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (64, 64), "one line of the cache");
+    assert_eq!(size_of::<Slot>() + size_of::<super::slot::Rest>(), 84);
 }
 
 fn write(table: &mut Table, key: Key, weight: u32, source: Address) -> Swap {
@@ -193,27 +195,6 @@ fn the_hand_finds_what_expired() {
 }
 
 #[test]
-fn loads_what_it_saved_by_the_same_rules() {
-    let mut table = Table::new(Limits { records: 2, per_48: 64, per_32: 64 });
-    let row = |n: u64, expires_at, weight| Row {
-        key: Key { kind: KeyKind::Network, address: address(n, 0, 0), prefix_length: 64 },
-        account: Account { wide: n as u32 + 1, near: 0 },
-        expires_at,
-        weight,
-        value: vec![n as u8; 40],
-    };
-    let now = clock(NOW);
-    table.load(&row(1, now, 9), NOW);
-    assert_eq!(table.len(), 0, "expired");
-    for n in 2..5 {
-        table.load(&row(n, now + 9, n as u32 * n as u32), NOW);
-    }
-    assert_eq!(listed(&table, NOW).iter().map(|record| record.3).collect::<Vec<_>>(), [9, 16]);
-    table.load(&row(4, now + 9, 77), NOW);
-    assert_eq!(table.value(&row(4, 0, 0).key, NOW), Some(vec![4; 40]));
-}
-
-#[test]
 fn the_list_of_removals_is_bounded() {
     let mut changes = Changes::default();
     for n in 0..1_000_000 {
@@ -268,23 +249,4 @@ fn what_comes_back_and_goes_again_goes_on_disk_too() {
     remove(&mut table, network(1));
     save(&mut table, &mut disk, true);
     assert!(disk.is_empty(), "{disk:?}");
-}
-
-#[test]
-fn what_is_not_loaded_is_removed_from_the_disk() {
-    let mut table = Table::new(Limits { records: 1, ..Limits::default() });
-    table.note_changes();
-    let row = |n: u64, expires_at| Row {
-        key: network(n),
-        account: Account { wide: n as u32 + 1, near: 0 },
-        expires_at,
-        weight: 1,
-        value: vec![1],
-    };
-    let now = clock(NOW);
-    let rows = [row(1, now), row(2, now + 1), row(3, now + 1)];
-    let mut disk: BTreeMap<Key, Row> = rows.iter().map(|row| (row.key, row.clone())).collect();
-    rows.iter().for_each(|row| table.load(row, NOW));
-    save(&mut table, &mut disk, true);
-    assert_eq!(disk.keys().copied().collect::<Vec<_>>(), [network(3)], "one had expired, one had no room");
 }
