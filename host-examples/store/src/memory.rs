@@ -6,10 +6,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use smtp_fallback_policy::contract::{Key, StoredRecord};
 
 use crate::table::{Limits, Table};
-use crate::{BoxFuture, Cursor, Health, Page, Secret, Store, StoreError, Swap, Write};
+use crate::{BoxFuture, Cursor, Health, Listed, Page, Secret, Store, StoreError, Swap, Write};
 
 /// Slots that a scan looks at before it lets others have the lock: well below a millisecond.
 const SCANNED_AT_ONCE: usize = 1000;
+
+/// And before it lets the other tasks of its thread work: some milliseconds.
+const SCANNED_PER_TURN: usize = 100_000;
 
 /// No page is longer, so that none takes much memory.
 const PAGE_MAX: usize = 10_000;
@@ -55,6 +58,13 @@ impl MemoryStore {
         self.lock().evicted()
     }
 
+    /// As [`Store::scan`], without letting others work: for a small store.
+    pub(crate) fn scan_at_once(&self, cursor: &Cursor, limit: usize, now: u64) -> Page {
+        let mut page = Paging::from(cursor);
+        while page.turn(&self.table, limit, now) {}
+        page.finish()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         lock(&self.table)
     }
@@ -70,17 +80,51 @@ pub(crate) fn values(table: &Mutex<Table>, keys: &[Key], now: u64) -> Vec<Stored
 }
 
 /// The cursor is the number of a slot. One that this store cannot have given is at the end.
-pub(crate) fn page(table: &Mutex<Table>, Cursor(cursor): &Cursor, limit: usize, now: u64) -> Page {
-    let mut page = Page::default();
-    let mut next = if cursor.is_empty() { Some(1) } else { cursor.parse().ok() };
-    while let Some(from) = next
-        && page.records.len() < limit.clamp(1, PAGE_MAX)
-    {
-        let slots = SCANNED_AT_ONCE.min(limit.clamp(1, PAGE_MAX) - page.records.len());
-        next = lock(table).list(from, slots, now, &mut page.records);
+pub(crate) async fn page(table: &Mutex<Table>, cursor: Cursor, limit: usize, now: u64) -> Page {
+    let mut page = Paging::from(&cursor);
+    while page.turn(table, limit, now) {
+        tokio::task::yield_now().await;
     }
-    page.next = next.map(|number: u32| Cursor(number.to_string()));
-    page
+    page.finish()
+}
+
+/// A page that grows.
+struct Paging {
+    records: Vec<Listed>,
+    /// The slot to go on from.
+    next: Option<u32>,
+}
+
+impl Paging {
+    fn from(Cursor(cursor): &Cursor) -> Self {
+        Paging { records: Vec::new(), next: if cursor.is_empty() { Some(1) } else { cursor.parse().ok() } }
+    }
+
+    /// Looks at some slots, whatever is in them. Whether the page is not full yet.
+    fn turn(&mut self, table: &Mutex<Table>, limit: usize, now: u64) -> bool {
+        let limit = limit.clamp(1, PAGE_MAX);
+        for _ in 0..SCANNED_PER_TURN / SCANNED_AT_ONCE {
+            let table = lock(table);
+            let mut left = SCANNED_AT_ONCE;
+            while let Some(from) = self.next
+                && left > 0
+                && self.records.len() < limit
+            {
+                // Each may be a record.
+                let slots = left.min(limit - self.records.len());
+                self.next = table.list(from, slots, now, &mut self.records);
+                left -= slots;
+            }
+            if self.next.is_none() || self.records.len() >= limit {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn finish(self) -> Page {
+        Page { records: self.records, next: self.next.map(|number| Cursor(number.to_string())) }
+    }
 }
 
 /// 32 random octets.
@@ -105,7 +149,7 @@ impl Store for MemoryStore {
     }
 
     fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
-        Box::pin(ready(Ok(page(&self.table, &cursor, limit, now))))
+        Box::pin(async move { Ok(page(&self.table, cursor, limit, now).await) })
     }
 
     fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {

@@ -208,3 +208,20 @@ async fn has_one_secret() {
     assert_eq!(store.secret().await, Ok(secret));
     assert_ne!(MemoryStore::new(1).secret().await, Ok(secret));
 }
+
+#[tokio::test]
+async fn a_scan_of_many_expired_records_lets_others_work() {
+    let store = MemoryStore::new(250_000);
+    for n in 0..250_000 {
+        let key = Key { kind: KeyKind::Network, address: Address::from_bits((0x2001_0000 + n) << 96), prefix_length: 64 };
+        set(&store, RecordUpdate { key, ..update(n, b"x", 600, 1) }, NOW).await;
+    }
+    let mut scan = std::pin::pin!(store.scan(Cursor::default(), 1, NOW + 600));
+    let mut polls = 0;
+    let page = std::future::poll_fn(|context| {
+        polls += 1;
+        scan.as_mut().poll(context)
+    });
+    assert_eq!(page.await, Ok(Page::default()));
+    assert_eq!(polls, 3, "after each 100,000");
+}

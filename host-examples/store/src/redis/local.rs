@@ -104,7 +104,7 @@ impl Local {
     }
 
     pub(super) fn scan(&self, cursor: Cursor, limit: usize, now: u64) -> Result<Page, StoreError> {
-        at_once(self.records.scan(cursor, limit, now))
+        Ok(self.records.scan_at_once(&cursor, limit, now))
     }
 
     /// Whether the server does not know this record's newest state.
