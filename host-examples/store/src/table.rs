@@ -10,7 +10,8 @@
 //!    what was written longest ago (what 2^32 writes missed counts as young again in a small network). Weights count in powers of two (0, 1, 2 to 3, 4 to 7, ...): weights within one class are the
 //!    same, so that the order is kept without searching. Of the expired records, those are found that are the oldest of their class, in a small
 //!    network all, and in a full table those that a hand meets which goes round with the writes; an expired record counts as absent at
-//!    once, whether or not it is still there.
+//!    once, whether or not it is still there. Here, expired means by the clocks of both the caller and the table (`own_clock.rs`), since a
+//!    clock that is wrong must not remove anything.
 //! 3. **A newcomer always gets in**, whatever its weight, so that a new network's evidence can add up.
 //!
 //! Memory does not grow beyond the capacity's: a slot of 84 octets and 7 octets of index for each record, and 32 octets more for each
@@ -26,6 +27,7 @@ mod changes;
 mod classes;
 mod hash;
 mod load;
+mod own_clock;
 mod shares;
 mod slot;
 mod slots;
@@ -39,6 +41,7 @@ use self::changes::Changes;
 use self::classes::Classes;
 use self::hash::Secret;
 pub(crate) use self::load::Loader;
+pub(crate) use self::own_clock::{Noted, OwnClock, SystemClock};
 use self::shares::Shares;
 pub(crate) use self::slot::{Account, kind_number, kind_of_number};
 use self::slot::{CLASS, Number, SAVED, Slot, class};
@@ -98,6 +101,8 @@ pub(crate) struct Table {
     /// Where the hand that removes expired records goes on.
     hand: Number,
     evicted: u64,
+    /// What has not expired by it is not removed.
+    pub(crate) own_clock: OwnClock,
     changes: Option<Changes>,
     hasher: Secret,
 }
@@ -113,6 +118,7 @@ impl Table {
             shares: Shares::new(&limits, capacity),
             hand: 1,
             evicted: 0,
+            own_clock: OwnClock::new(SystemClock::default()),
             changes: None,
             hasher: Secret::default(),
         }
@@ -181,7 +187,8 @@ impl Table {
         if update.value.len() > MAX_VALUE_OCTETS {
             return Err(StoreError::ValueTooLarge { octets: update.value.len() });
         }
-        self.sweep(now, SWEPT_PER_WRITE);
+        let own = self.own_clock.at_most(now);
+        self.sweep(own, SWEPT_PER_WRITE);
         let now = clock(now);
         let bucket = self.bucket(&update.key);
         let found = self.find_from(self.index[bucket], &update.key);
@@ -205,7 +212,7 @@ impl Table {
                     let account = Account::of(&update.key, source);
                     let RecordUpdate { key, value, weight, .. } = update;
                     let row = Row { key: *key, account, expires_at, weight: *weight, value: value.as_slice() };
-                    let number = self.insert(&row, bucket, now);
+                    let number = self.insert(&row, bucket, clock(own));
                     self.changed(number);
                 }
             }

@@ -91,6 +91,7 @@ async fn expires_at_the_second_and_not_before() {
 #[tokio::test]
 async fn writes_sweep_expired_records() {
     let store = MemoryStore::new(100);
+    store.lock().own_clock.believe_callers();
     for n in 0..10 {
         set(&store, update(n, b"x", 1, 0), NOW).await;
     }
@@ -104,6 +105,7 @@ async fn writes_sweep_expired_records() {
 #[tokio::test]
 async fn evicts_the_expired_then_the_weakest_class_then_the_oldest() {
     let store = MemoryStore::new(5);
+    store.lock().own_clock.believe_callers();
     set(&store, update(1, b"x", 600, 64), NOW).await;
     set(&store, update(2, b"x", 600, 32), NOW).await;
     set(&store, update(3, b"x", 600, 63), NOW).await;
@@ -207,6 +209,27 @@ async fn has_one_secret() {
     let secret = store.secret().await.unwrap();
     assert_eq!(store.secret().await, Ok(secret));
     assert_ne!(MemoryStore::new(1).secret().await, Ok(secret));
+}
+
+#[tokio::test]
+async fn a_clock_in_the_future_removes_nothing_of_others() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let store = MemoryStore::new(100);
+    for n in 0..30 {
+        set(&store, update(n, b"x", 86_400, 1), now).await;
+    }
+    // As by a program that gives milliseconds.
+    for n in 100..130 {
+        set(&store, update(n, b"y", 1, 1), now * 1000).await;
+    }
+    assert_eq!(present(&store, now).await, (0..30).collect::<Vec<_>>());
+    // Where one has to go, it is the weakest, not one that has expired by that clock only.
+    let store = MemoryStore::new(2);
+    set(&store, update(1, b"x", 86_400, 1), now).await;
+    set(&store, update(2, b"x", 600, 1000), now).await;
+    set(&store, update(3, b"y", 60, 1), now + 700).await;
+    assert_eq!(present(&store, now).await, [2, 3]);
+    assert_eq!(store.evicted(), 1);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ fn address(wide: u64, near: u64, rest: u64) -> Address {
 fn compare(limits: Limits, networks: (u64, u64, u64), steps: usize, seed: u64) {
     let mut random = Random(seed);
     let mut table = Table::new(limits);
+    table.own_clock.believe_callers();
     table.note_changes();
     let mut model = Model::new(limits);
     let mut disk = BTreeMap::new();

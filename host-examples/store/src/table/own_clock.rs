@@ -1,0 +1,211 @@
+//! The table's own idea of the time: by it goes what has expired.
+//!
+//! A caller says what time it is, and so does the system; either may be wrong. What was read or written by a wrong clock can be put right,
+//! what was removed by it cannot. So a record is removed when it has expired by the clocks of both the caller and the table; and the table's
+//! clock does not follow the system's at once when that one is far ahead of the time that has passed: it goes on by itself until the
+//! two have been apart for a day. A clock that goes back is followed at once: then less is removed.
+
+#[cfg(test)]
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The system's clock may be so many seconds ahead: it was set right, or the machine slept.
+const BELIEVED: u64 = 3600;
+
+/// After so long, any lead is believed.
+const DOUBTED: Duration = Duration::from_secs(86_400);
+
+/// The system's clock: in tests, one that can be set ahead.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SystemClock {
+    #[cfg(test)]
+    pub(crate) ahead: Arc<AtomicU64>,
+}
+
+impl SystemClock {
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        #[cfg(test)]
+        let now = now + self.ahead.load(Ordering::Relaxed);
+        now
+    }
+}
+
+/// See the [module](self). All times are in seconds since 1970.
+pub(crate) struct OwnClock {
+    system: SystemClock,
+    /// What it said at `at`.
+    time: u64,
+    at: Instant,
+    /// While the system's clock is ahead and not believed.
+    doubt: Option<Doubt>,
+    /// What it said when it was last read.
+    read: u64,
+    /// The caller's time, beyond that, for which it was read last.
+    asked: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Doubt {
+    since: Instant,
+    /// Before the restart.
+    before: Duration,
+    /// Seconds.
+    lead: u64,
+}
+
+impl Doubt {
+    fn lasted(&self, at: Instant) -> Duration {
+        self.before + at.saturating_duration_since(self.since)
+    }
+}
+
+/// What lasts over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// The clock's time.
+    pub(crate) time: u64,
+    /// For how many seconds it has not believed the system's clock; 0 while it does.
+    pub(crate) doubted: u64,
+}
+
+impl OwnClock {
+    /// Begins with the system's time.
+    pub(crate) fn new(system: SystemClock) -> Self {
+        let time = system.now();
+        OwnClock { system, time, at: Instant::now(), doubt: None, read: time, asked: 0 }
+    }
+
+    /// Goes on where one before it ended: how long ago that was, only the system's clock could say.
+    pub(crate) fn resume(system: SystemClock, noted: Noted) -> Self {
+        let (now, at) = (system.now(), Instant::now());
+        let doubt = Doubt { since: at, before: Duration::from_secs(noted.doubted), lead: now.saturating_sub(noted.time) };
+        let doubt = (noted.doubted > 0).then_some(doubt);
+        let mut clock = OwnClock { system, time: noted.time, at, doubt, read: 0, asked: 0 };
+        clock.read = clock.advance(now, at);
+        clock
+    }
+
+    /// The time.
+    pub(crate) fn read(&mut self) -> u64 {
+        self.read = self.advance(self.system.now(), Instant::now());
+        self.read
+    }
+
+    /// The lesser of the caller's clock and this one. As long as a caller's clock is right, this is read when the second changes, not
+    /// at each write.
+    pub(crate) fn at_most(&mut self, now: u64) -> u64 {
+        if now > self.read && now != self.asked {
+            self.asked = now;
+            self.read();
+        }
+        now.min(self.read)
+    }
+
+    /// How many seconds the system's clock is ahead, while it is not believed.
+    pub(crate) fn doubted_lead(&self) -> Option<u64> {
+        self.doubt.map(|doubt| doubt.lead)
+    }
+
+    /// What is to be kept for [`OwnClock::resume`].
+    pub(crate) fn noted(&mut self) -> Noted {
+        let time = self.read();
+        Noted { time, doubted: self.doubt.map_or(0, |doubt| doubt.lasted(Instant::now()).as_secs().max(1)) }
+    }
+
+    /// From now on, callers are right.
+    #[cfg(test)]
+    pub(crate) fn believe_callers(&mut self) {
+        self.read = u64::MAX;
+    }
+
+    /// The time, when the system's clock says this.
+    fn advance(&mut self, system: u64, at: Instant) -> u64 {
+        let due = self.time.saturating_add(at.saturating_duration_since(self.at).as_secs());
+        let lead = system.saturating_sub(due);
+        if lead > BELIEVED {
+            let new = Doubt { since: at, before: Duration::ZERO, lead };
+            // With another lead, it is another clock that has to prove itself.
+            let doubt = self.doubt.filter(|doubt| doubt.lead.abs_diff(lead) <= BELIEVED).unwrap_or(new);
+            self.doubt = Some(doubt);
+            if doubt.lasted(at) < DOUBTED {
+                return due;
+            }
+        }
+        (self.doubt, self.time, self.at) = (None, system, at);
+        system
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const YEAR: u64 = 365 * 86_400;
+
+    fn clock() -> OwnClock {
+        OwnClock { system: SystemClock::default(), time: NOW, at: Instant::now(), doubt: None, read: NOW, asked: 0 }
+    }
+
+    #[test]
+    fn follows_the_system_but_not_far_ahead() {
+        let mut clock = clock();
+        let start = clock.at;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(clock.advance(NOW + 10, after(10)), NOW + 10);
+        assert_eq!(clock.advance(NOW + 3610, after(11)), NOW + 3610, "it slept");
+        assert_eq!(clock.advance(NOW + 20, after(20)), NOW + 20, "back");
+        assert_eq!(clock.advance(NOW + YEAR, after(30)), NOW + 30, "ahead");
+        assert!(clock.doubted_lead().is_some_and(|lead| lead == YEAR - 30));
+        assert_eq!(clock.advance(NOW + 40, after(40)), NOW + 40, "right again");
+        assert_eq!(clock.doubted_lead(), None);
+    }
+
+    #[test]
+    fn believes_a_lead_that_lasts_a_day() {
+        let mut clock = clock();
+        let start = clock.at;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(clock.advance(NOW + YEAR, after(0)), NOW);
+        assert_eq!(clock.advance(NOW + YEAR + 86_399, after(86_399)), NOW + 86_399);
+        // It jumps again: another day.
+        assert_eq!(clock.advance(NOW + 2 * YEAR, after(86_400)), NOW + 86_400);
+        assert_eq!(clock.advance(NOW + 2 * YEAR + 86_399, after(2 * 86_400 - 1)), NOW + 2 * 86_400 - 1);
+        assert_eq!(clock.advance(NOW + 2 * YEAR + 86_400, after(2 * 86_400)), NOW + 2 * YEAR + 86_400);
+        assert_eq!(clock.doubted_lead(), None);
+    }
+
+    #[test]
+    fn doubts_over_a_restart() {
+        let system = SystemClock::default();
+        let noted = |time, doubted| Noted { time, doubted };
+        let now = system.now();
+        let mut clock = OwnClock::resume(system.clone(), noted(now - 600, 0));
+        assert!(clock.read() >= now && clock.doubted_lead().is_none());
+        let mut clock = OwnClock::resume(system.clone(), noted(now - YEAR, 0));
+        assert!(clock.read() < now - YEAR + 60);
+        assert!(clock.doubted_lead().is_some());
+        let again = clock.noted();
+        assert!(again.time < now - YEAR + 60 && (1..60).contains(&again.doubted), "{again:?}");
+        // So that a host that is started anew each day does not doubt for ever.
+        let mut clock = OwnClock::resume(system, noted(now - YEAR, 86_400));
+        assert!(clock.read() >= now);
+    }
+
+    #[test]
+    fn is_read_when_the_second_changes() {
+        let mut clock = clock();
+        clock.system.ahead.store(5 * YEAR, Ordering::Relaxed);
+        assert_eq!(clock.at_most(NOW - 5), NOW - 5);
+        assert_eq!(clock.at_most(NOW), NOW);
+        assert!(clock.doubt.is_none(), "it was not read");
+        assert!((NOW..NOW + 60).contains(&clock.at_most(NOW + 900)));
+        assert!(clock.doubt.is_some(), "it was");
+        clock.believe_callers();
+        assert_eq!(clock.at_most(NOW + YEAR), NOW + YEAR);
+    }
+}
