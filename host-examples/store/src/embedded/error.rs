@@ -13,7 +13,7 @@ pub enum EmbeddedError {
         /// The file.
         path: PathBuf,
     },
-    /// Another process has the file open.
+    /// Another process has the file open: it holds the lock of `NAME.lock`, or of the file.
     #[error(
         "another process uses the store's file {}: it belongs to one process, others reach its records by that one's control socket", path.display()
     )]

@@ -1,8 +1,8 @@
 //! The file itself: making, opening, setting aside.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -10,29 +10,40 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use super::EmbeddedError;
+use crate::table::SystemClock;
 
 /// redb's own cache. Small, since the table holds all records: it serves to change pages only.
 const CACHE: usize = 16 << 20;
 
-/// The disk: in tests, one that can be made to fail.
+/// The disk and the clock: in tests, they can be made to fail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
     pub(super) full: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// Whoever writes panics.
+    #[cfg(test)]
+    pub(super) panics: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// Milliseconds that it takes to sync.
+    #[cfg(test)]
+    pub(super) slow: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    /// How often it was synced.
+    #[cfg(test)]
+    pub(super) syncs: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    pub(super) clock: SystemClock,
 }
 
 impl Disk {
     /// Opens the database, with a check of all its pages: 1.2 s for 10 million records, and the file's bytes are trusted from then on.
     /// Makes the file if it is not there.
-    pub(super) fn open(&self, path: &Path) -> Result<Database, EmbeddedError> {
-        let file = open_file(path)?;
+    pub(super) fn open(&self, path: &Path) -> Result<(Database, Identity), EmbeddedError> {
+        let (file, identity) = open_file(path)?;
         let owned = || path.to_owned();
         let io = |source| EmbeddedError::Io { path: owned(), doing: "open", source };
         let file = FileBackend::new(file).map_err(|error| damaged(path, error))?;
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
         match unpanicked(path, || builder.create_with_backend(Backend { file, disk: self.clone() }))? {
-            Ok(database) => Ok(database),
+            Ok(database) => Ok((database, identity)),
             Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
                 Err(EmbeddedError::InUse { path: owned() })
             }
@@ -43,6 +54,34 @@ impl Disk {
             }
             Err(error) => Err(damaged(path, error)),
         }
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Identity { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// Whether the file is at this path; so it counts too when the system does not say.
+    pub(super) fn is_at(self, path: &Path) -> bool {
+        match path.metadata() {
+            Ok(metadata) => Identity::of(&metadata) == self,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+}
+
+/// Closes the database. That reads and writes, too.
+pub(super) fn close(path: &Path, database: Database) {
+    if let Err(error) = unpanicked(path, || drop(database)) {
+        tracing::debug!(%error, "the store's file was not closed properly");
     }
 }
 
@@ -63,12 +102,12 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
 }
 
-/// Renames the file to a name that is free.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, EmbeddedError> {
+/// Renames the file to a name that is free, with this word in it.
+pub(super) fn set_aside(path: &Path, why: &str) -> Result<PathBuf, EmbeddedError> {
     let stamp = stamp(super::now());
     let name = |n: u32| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{stamp}"));
+        name.push(format!(".{why}-{stamp}"));
         if n > 0 {
             name.push(format!("-{n}"));
         }
@@ -95,8 +134,14 @@ fn stamp(seconds: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// That there is something at the path which is no file.
+pub(super) fn no_file(path: &Path) -> EmbeddedError {
+    let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    EmbeddedError::Io { path: path.to_owned(), doing: "open", source }
+}
+
 /// Opens the file, or makes it: readable by its owner only, since the secret is in it.
-fn open_file(path: &Path) -> Result<File, EmbeddedError> {
+pub(super) fn open_file(path: &Path) -> Result<(File, Identity), EmbeddedError> {
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => EmbeddedError::NoFolder { path: path.to_owned() },
         io::ErrorKind::PermissionDenied => EmbeddedError::NoPermission { path: path.to_owned() },
@@ -106,20 +151,20 @@ fn open_file(path: &Path) -> Result<File, EmbeddedError> {
     match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             sync_folder(path);
-            Ok(file)
+            let identity = Identity::of(&file.metadata().map_err(error)?);
+            Ok((file, identity))
         }
         Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
             let file = open().map_err(error)?;
             let metadata = file.metadata().map_err(error)?;
             if !metadata.is_file() {
-                let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
-                return Err(EmbeddedError::Io { path: path.to_owned(), doing: "open", source });
+                return Err(no_file(path));
             }
             if metadata.permissions().mode() & 0o077 != 0 {
                 // It works all the same if the file belongs to another user.
                 let _ = file.set_permissions(Permissions::from_mode(0o600));
             }
-            Ok(file)
+            Ok((file, Identity::of(&metadata)))
         }
         Err(other) => Err(error(other)),
     }
@@ -142,8 +187,12 @@ struct Backend {
 impl Backend {
     fn check(&self) -> io::Result<()> {
         #[cfg(test)]
-        if self.disk.full.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(io::ErrorKind::StorageFull.into());
+        {
+            use std::sync::atomic::Ordering::Relaxed;
+            assert!(!self.disk.panics.load(Relaxed), "on purpose");
+            if self.disk.full.load(Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
         }
         Ok(())
     }
@@ -165,6 +214,12 @@ impl StorageBackend for Backend {
 
     fn sync_data(&self) -> io::Result<()> {
         self.check()?;
+        #[cfg(test)]
+        {
+            use std::sync::atomic::Ordering::Relaxed;
+            self.disk.syncs.fetch_add(1, Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(self.disk.slow.load(Relaxed)));
+        }
         self.file.sync_data()
     }
 

@@ -1,7 +1,8 @@
 //! Records as rows of the database, and loading them.
 //!
 //! Table "records": the key is kind (1 octet), prefix length (1), address (16); the value is expiry (4), weight (4), the first 48
-//! bits of the account (6), the record's value. Table "meta": "format" (8), "secret" (32). Numbers are big-endian.
+//! bits of the account (6), the record's value. Table "meta": "format" (8), "secret" (32), "clock" (the table's own time (8), and for how
+//! many seconds it has not believed the system's (8); absent in a new file). Numbers are big-endian.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -11,9 +12,9 @@ use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::Key;
 
 use super::EmbeddedError;
-use super::file::{Disk, damaged, is_damage, unpanicked};
+use super::file::{Disk, Identity, close, damaged, is_damage, unpanicked};
 use crate::memory::new_secret;
-use crate::table::{Account, Limits, Loader, Row, Table, kind_number, kind_of_number};
+use crate::table::{Account, Batch, Limits, Loader, Noted, OwnClock, Row, SystemClock, Table, kind_number, kind_of_number};
 use crate::{MAX_VALUE_OCTETS, Secret};
 
 pub(super) const RECORDS: TableDefinition<'_, [u8; 18], &[u8]> = TableDefinition::new("records");
@@ -31,6 +32,7 @@ const LOADED_AT_ONCE: usize = 1024;
 /// What a file gave.
 pub(super) struct Loaded {
     pub(super) database: Database,
+    pub(super) file: Identity,
     pub(super) table: Table,
     pub(super) secret: Secret,
     pub(super) secret_is_new: bool,
@@ -38,17 +40,64 @@ pub(super) struct Loaded {
 
 /// Opens and loads the file; makes it if there is none.
 pub(super) fn load(path: &Path, limits: Limits, disk: &Disk) -> Result<Loaded, EmbeddedError> {
-    let database = disk.open(path)?;
-    let found = unpanicked(path, || format_and_secret(path, &database))??;
+    let (database, file) = disk.open(path)?;
+    match read(path, limits, &database, disk.clock.clone()) {
+        Ok((table, secret, secret_is_new)) => Ok(Loaded { database, file, table, secret, secret_is_new }),
+        Err(error) => {
+            close(path, database);
+            Err(error)
+        }
+    }
+}
+
+/// The table, the secret, and whether that is new.
+fn read(path: &Path, limits: Limits, database: &Database, system: SystemClock) -> Result<(Table, Secret, bool), EmbeddedError> {
+    let found = unpanicked(path, || format_and_secret(path, database))??;
     let (secret, secret_is_new) = match found {
         Some(secret) => (secret, false),
         None => (new_secret().map_err(EmbeddedError::NoSecret)?, true),
     };
     if secret_is_new {
-        unpanicked(path, || begin(&database, &secret))?.map_err(|error| database_error(path, error))?;
+        unpanicked(path, || begin(database, &secret))?.map_err(|error| database_error(path, error))?;
     }
-    let table = unpanicked(path, || table(path, limits, &database))??;
-    Ok(Loaded { database, table, secret, secret_is_new })
+    let noted = unpanicked(path, || noted(database))?.map_err(|error| database_error(path, error))?;
+    let mut clock = noted.map_or_else(|| OwnClock::new(system.clone()), |noted| OwnClock::resume(system.clone(), noted));
+    let now = clock.read();
+    let mut table = unpanicked(path, || table(path, limits, database, now))??;
+    table.own_clock = clock;
+    Ok((table, secret, secret_is_new))
+}
+
+/// Where the clock of a store that had the file before ended.
+fn noted(database: &Database) -> Result<Option<Noted>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    let octets = meta.get("clock")?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
+    Ok(octets.map(u128::from_be_bytes).map(|both| Noted { time: (both >> 64) as u64, doubted: both as u64 }))
+}
+
+/// One durable transaction.
+pub(super) fn write(database: &Database, batch: &Batch, noted: Noted) -> Result<(), redb::Error> {
+    // In the order of the keys: neighbours share pages.
+    let mut gone: Vec<[u8; 18]> = batch.gone.iter().map(encode_key).collect();
+    gone.sort_unstable();
+    // Stable: of a record that was taken twice, the later row wins.
+    let mut rows: Vec<([u8; 18], Vec<u8>)> = batch.rows.iter().map(|row| (encode_key(&row.key), encode_value(row))).collect();
+    rows.sort_by_key(|row| row.0);
+    let transaction = database.begin_write()?; // Durable, with fsync, unless told otherwise.
+    {
+        let clock = u128::from(noted.time) << 64 | u128::from(noted.doubted);
+        transaction.open_table(META)?.insert("clock", clock.to_be_bytes().as_slice())?;
+        let mut records = transaction.open_table(RECORDS)?;
+        for key in &gone {
+            records.remove(key)?;
+        }
+        for (key, value) in &rows {
+            records.insert(key, value.as_slice())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 /// Makes the tables and stores the secret.
@@ -86,8 +135,8 @@ fn format_and_secret(path: &Path, database: &Database) -> Result<Option<Secret>,
 }
 
 /// One thread reads the rows, this one puts them in the table.
-fn table(path: &Path, limits: Limits, database: &Database) -> Result<Table, EmbeddedError> {
-    let mut loader = Loader::new(limits, super::now());
+fn table(path: &Path, limits: Limits, database: &Database, now: u64) -> Result<Table, EmbeddedError> {
+    let mut loader = Loader::new(limits, now);
     let (sender, receiver) = mpsc::sync_channel(8);
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || unpanicked(path, || read_rows(path, database, &sender)).and_then(|result| result));

@@ -1,18 +1,20 @@
 //! The thread that writes changes to the disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase};
 
-use super::file::{Disk, set_aside, unpanicked};
-use super::rows::{META, RECORDS, begin, decode_key, encode_key, encode_value};
-use super::{EmbeddedError, Shared};
+use super::file::{Disk, Identity, close, open_file, set_aside, unpanicked};
+use super::lock::Lock;
+use super::rows::{begin, write};
+use super::search::{self, Place};
+use super::{EmbeddedError, LATE, Shared};
 use crate::Secret;
 use crate::memory::lock;
-use crate::table::Batch;
+use crate::table::{Batch, Table};
 
 /// From the end of one transaction to the beginning of the next.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -20,10 +22,16 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A failure that lasts is logged this often.
+/// What lasts is logged this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Changes that are taken while the table is locked: some 100 µs.
+/// Without changes, the time is written this often.
+const QUIET: Duration = Duration::from_secs(3600);
+
+/// By so many seconds the clock is off that the operator should know of it: by more than a restart takes.
+const NOTABLE: u64 = 86_400;
+
+/// Changes that are taken, or given back, while the table is locked: some 100 µs.
 const TAKEN_AT_ONCE: usize = 1000;
 
 /// Changes in one transaction: it takes some 250 ms in a database of 10 million.
@@ -38,13 +46,45 @@ pub(super) struct Writer {
     disk: Disk,
     /// Absent after a failure, until the file is open again.
     database: Option<Database>,
+    /// The file that was opened last.
+    file: Identity,
+    /// It has its tables and its secret.
+    is_begun: bool,
+    lock: Lock,
     secret: Secret,
-    logged: Option<Instant>,
+    /// Where the search for rows that are not in the table goes on.
+    search: Option<Place>,
+    /// When the file took something last.
+    written: Instant,
+    logged_failure: Option<Instant>,
+    logged_lateness: Option<Instant>,
+    logged_clock: bool,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, path: &Path, disk: &Disk, database: Database, secret: Secret) -> Self {
-        Writer { shared, path: path.to_owned(), disk: disk.clone(), database: Some(database), secret, logged: None }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        path: &Path,
+        disk: &Disk,
+        lock: Lock,
+        (database, file): (Database, Identity),
+        secret: Secret,
+    ) -> Self {
+        Writer {
+            shared,
+            path: path.to_owned(),
+            disk: disk.clone(),
+            database: Some(database),
+            file,
+            is_begun: true,
+            lock,
+            secret,
+            search: None,
+            written: Instant::now(),
+            logged_failure: None,
+            logged_lateness: None,
+            logged_clock: false,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -53,19 +93,19 @@ impl Writer {
             let closing = self.wait(pause);
             self.sweep();
             // In turns, each of bounded size, until all is written; at the end, one failure is enough.
-            let mut saved = self.save();
-            while closing && saved.is_ok() && lock(&self.shared.table).has_changes() {
-                saved = self.save();
+            let mut saved = self.save(closing);
+            while closing && saved.is_ok() && (self.search.is_some() || lock(&self.shared.table).has_changes()) {
+                saved = self.save(closing);
             }
-            let behind = lock(&self.shared.table).unsaved() > TRANSACTION;
+            let behind = self.search.is_some() || lock(&self.shared.table).unsaved() > TRANSACTION;
             pause = match &saved {
-                Ok(()) if behind => Duration::ZERO,
-                Ok(()) => INTERVAL,
+                Ok(_) if behind => Duration::ZERO,
+                Ok(_) => INTERVAL,
                 Err(_) => RETRY,
             };
             self.report(saved);
             if closing {
-                return;
+                return self.close();
             }
         }
     }
@@ -86,131 +126,193 @@ impl Writer {
     }
 
     /// In proportion to the table, so that a quiet store is swept within minutes whatever its size.
-    fn sweep(&self) {
+    fn sweep(&mut self) {
         let turns = lock(&self.shared.table).len() / 1_000_000 + 1;
         for _ in 0..turns {
-            lock(&self.shared.table).sweep(super::now(), SWEPT);
+            let mut table = lock(&self.shared.table);
+            let now = table.own_clock.read();
+            table.sweep(now, SWEPT);
+        }
+        let lead = lock(&self.shared.table).own_clock.doubted_lead();
+        match lead {
+            Some(ahead) if ahead.unsigned_abs() > NOTABLE && !self.logged_clock => {
+                self.logged_clock = true;
+                tracing::warn!(
+                    event = "store-clock", path = %self.path.display(), seconds_ahead = ahead,
+                    "the system's clock is far from the time of the newest update in the store's file, or has jumped; for a day nothing is \
+                     removed by it: once the clock is right, all records are there"
+                );
+            }
+            None if self.logged_clock => {
+                self.logged_clock = false;
+                tracing::info!(event = "store-clock-believed", path = %self.path.display(), "the store goes by the system's clock again");
+            }
+            _ => {}
         }
     }
 
-    fn save(&mut self) -> Result<(), String> {
-        if !lock(&self.shared.table).has_changes() && self.database.is_some() {
-            return Ok(());
+    /// Writes a part of what has changed. How long the oldest change of it had waited.
+    fn save(&mut self, closing: bool) -> Result<Duration, String> {
+        if self.database.is_some() && !self.file.is_at(&self.path) {
+            tracing::warn!(
+                event = "store-gone", path = %self.path.display(),
+                "the store's file was removed or replaced; all records are written to a new one"
+            );
+            self.close();
         }
         if self.database.is_none() {
-            let opened = unpanicked(&self.path, || self.reopen()).map_err(|error| error.to_string())?;
+            let path = self.path.clone();
+            let opened = unpanicked(&path, || self.reopen()).map_err(|error| error.to_string())?;
             self.database = Some(opened?);
+        } else if self.search.is_none() && !lock(&self.shared.table).has_changes() && !closing && self.written.elapsed() < QUIET {
+            return Ok(Duration::ZERO);
         }
-        let batch = self.take();
-        let Some(database) = &self.database else { return Ok(()) };
-        let written = unpanicked(&self.path, || write(database, &batch)).map_err(|error| error.to_string());
-        let mut result = written.and_then(|result| result.map_err(|error| error.to_string()));
-        if result.is_ok() && batch.search {
-            result = unpanicked(&self.path, || self.search(database))
-                .map_err(|e| e.to_string())
-                .and_then(|r| r.map_err(|e| e.to_string()));
-        }
-        if result.is_err() {
-            lock(&self.shared.table).give_changes_back(&batch.gone, &batch.rows, batch.search);
-            // After an error, redb refuses all further work until the file is opened anew.
-            self.database = None;
-        }
+        let Some(database) = &self.database else { return Ok(Duration::ZERO) };
+        let mut batch = Batch::default();
+        let written = unpanicked(&self.path, || self.save_batch(database, &mut batch));
+        let written = written.map_err(|error| error.to_string()).and_then(|result| result.map_err(|error| error.to_string()));
+        let waited = batch.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let outcome = match written {
+            Ok(next) => {
+                self.search = if batch.search { Some(search::START) } else { next };
+                self.written = Instant::now();
+                Ok(waited)
+            }
+            // Only the time is not written.
+            Err(_) if closing && batch.is_empty() && self.search.is_none() => Ok(waited),
+            Err(problem) => {
+                self.give_back(&batch);
+                // After an error, redb refuses all further work until the file is opened anew.
+                self.close();
+                Err(problem)
+            }
+        };
         self.shared.in_flight.store(0, Ordering::Relaxed);
-        result
+        self.shared.state().in_flight_since = None;
+        outcome
     }
 
-    /// Takes the removals, then changed records, up to the size of a transaction.
-    fn take(&self) -> Batch {
-        let mut batch = Batch::default();
+    /// One transaction. Where the search goes on.
+    fn save_batch(&self, database: &Database, batch: &mut Batch) -> Result<Option<Place>, redb::Error> {
+        let next = match self.search {
+            Some(from) => search::step(database, from, &self.shared.table, &mut batch.gone)?,
+            None => None,
+        };
+        self.take(batch);
+        let noted = lock(&self.shared.table).own_clock.noted();
+        write(database, batch, noted)?;
+        Ok(next)
+    }
+
+    /// Takes removals, then changed records, up to the size of a transaction.
+    fn take(&self, batch: &mut Batch) {
+        let since = lock(&self.shared.table).waiting_since();
+        self.shared.state().in_flight_since = since;
         loop {
             let mut table = lock(&self.shared.table);
-            let more = table.take_changes(&mut batch, TAKEN_AT_ONCE);
+            let more = table.take_changes(batch, TAKEN_AT_ONCE);
             let taken = batch.gone.len() + batch.rows.len();
             self.shared.in_flight.store(taken as u64, Ordering::Relaxed);
             // The filter of removals may leave few of many: they are bounded as a whole, so this ends.
             if !more || taken >= TRANSACTION {
-                return batch;
+                return;
             }
         }
     }
 
-    /// Opens the file again. If it is damaged or gone, all records go into a new one.
-    fn reopen(&self) -> Result<Database, String> {
-        let mut whole = false;
-        let database = match self.disk.open(&self.path) {
-            Err(EmbeddedError::Damaged { reason, .. }) => {
-                let aside = set_aside(&self.path).map_err(|error| error.to_string())?;
+    /// Notes the changes of a batch again, in parts, so that nobody waits long for the table.
+    fn give_back(&self, batch: &Batch) {
+        for rows in batch.rows.chunks(TAKEN_AT_ONCE) {
+            lock(&self.shared.table).give_changes_back(&[], rows, false);
+            give_way();
+        }
+        let mut table = lock(&self.shared.table);
+        table.give_changes_back(&batch.gone, &[], batch.search);
+        table.waits_since(batch.since);
+    }
+
+    /// Opens the file again. If it is damaged, gone or another, all records go into a new one.
+    fn reopen(&mut self) -> Result<Database, String> {
+        let in_words = |error: EmbeddedError| error.to_string();
+        if !self.lock.is_there() {
+            self.lock = Lock::take(&self.path).map_err(in_words)?;
+        }
+        if !self.file.is_at(&self.path) {
+            if self.path.symlink_metadata().is_ok() {
+                let aside = set_aside(&self.path, "replaced").map_err(in_words)?;
                 tracing::warn!(
-                    event = "store-damaged", path = %self.path.display(), set_aside = %aside.display(), %reason,
-                    "the store's file is damaged and was set aside; all records are written to a new one"
+                    event = "store-replaced", path = %self.path.display(), set_aside = %aside.display(),
+                    "the file that took the place of the store's own was set aside"
                 );
-                whole = true;
+            }
+            self.make().map_err(in_words)?;
+        }
+        let opened = match self.disk.open(&self.path) {
+            Err(EmbeddedError::Damaged { reason, .. }) => {
+                if self.is_begun {
+                    let aside = set_aside(&self.path, "damaged").map_err(in_words)?;
+                    tracing::warn!(
+                        event = "store-damaged", path = %self.path.display(), set_aside = %aside.display(), %reason,
+                        "the store's file is damaged and was set aside; all records are written to a new one"
+                    );
+                } else {
+                    // The beginning of a file that a full disk did not take.
+                    std::fs::remove_file(&self.path).map_err(|error| error.to_string())?;
+                }
+                self.make().map_err(in_words)?;
                 self.disk.open(&self.path)
             }
             other => other,
         };
-        let database = database.map_err(|error| error.to_string())?;
+        let (database, file) = opened.map_err(in_words)?;
         let read = database.begin_read().map_err(|error| error.to_string())?;
         let tables = read.list_tables().map_err(|error| error.to_string())?.count();
         drop(read);
-        if tables == 0 || whole {
+        if tables == 0 {
             begin(&database, &self.secret).map_err(|error| error.to_string())?;
-            lock(&self.shared.table).list_all();
+            list_all(&self.shared.table);
         }
+        self.is_begun = true;
+        self.file = file;
         Ok(database)
     }
 
-    /// Removes the rows that are not in the table: their removal could not be remembered.
-    fn search(&self, database: &Database) -> Result<(), redb::Error> {
-        let mut from = [0; 18];
-        loop {
-            let mut keys = Vec::new();
-            let mut last = None;
-            {
-                let transaction = database.begin_read()?;
-                let records = transaction.open_table(RECORDS)?;
-                for row in records.range(from..)?.take(TRANSACTION) {
-                    let key = row?.0.value();
-                    last = Some(key);
-                    keys.push(key);
-                }
-            }
-            for keys in keys.chunks_mut(TAKEN_AT_ONCE) {
-                let mut table = lock(&self.shared.table);
-                keys.iter_mut()
-                    .filter(|key| decode_key(key).is_some_and(|key| table.keeps_row(&key)))
-                    .for_each(|key| *key = [0xff; 18]);
-            }
-            keys.retain(|key| *key != [0xff; 18]);
-            if !keys.is_empty() {
-                let transaction = database.begin_write()?;
-                {
-                    let mut records = transaction.open_table(RECORDS)?;
-                    for key in &keys {
-                        records.remove(key)?;
-                    }
-                }
-                transaction.commit()?;
-            }
-            match last.and_then(successor) {
-                Some(next) => from = next,
-                None => return Ok(()),
-            }
+    /// An empty file is a new one.
+    fn make(&mut self) -> Result<(), EmbeddedError> {
+        (self.file, self.is_begun) = (open_file(&self.path)?.1, false);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(database) = self.database.take() {
+            close(&self.path, database);
         }
     }
 
-    fn report(&mut self, saved: Result<(), String>) {
+    fn report(&mut self, saved: Result<Duration, String>) {
+        let due = |logged: &Option<Instant>| logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
         let mut state = self.shared.state();
         match saved {
-            Ok(()) => {
-                if state.problem.take().is_some() {
-                    self.logged = None;
+            Ok(waited) => {
+                let recovered = state.problem.take().is_some();
+                if recovered {
+                    self.logged_failure = None;
                     tracing::info!(event = "store-recovered", path = %self.path.display(), "the store's file takes updates again");
+                }
+                // What waited for it to recover is no sign of a slow disk.
+                let late = !recovered && waited > LATE;
+                state.late = late.then(|| (Instant::now(), waited));
+                if late && due(&self.logged_lateness) {
+                    self.logged_lateness = Some(Instant::now());
+                    tracing::warn!(
+                        event = "store-slow", path = %self.path.display(), ?waited,
+                        "the disk is slow: updates wait for longer than a second until they are in the store's file"
+                    );
                 }
             }
             Err(problem) => {
-                if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
-                    self.logged = Some(Instant::now());
+                if due(&self.logged_failure) {
+                    self.logged_failure = Some(Instant::now());
                     tracing::error!(
                         event = "store-failure", path = %self.path.display(), %problem,
                         "the store's file takes no updates; the store goes on in memory and tries again"
@@ -222,41 +324,16 @@ impl Writer {
     }
 }
 
-/// One durable transaction.
-fn write(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
-    // In the order of the keys: neighbours share pages.
-    let mut gone: Vec<[u8; 18]> = batch.gone.iter().map(encode_key).collect();
-    gone.sort_unstable();
-    // Stable: of a record that was taken twice, the later row wins.
-    let mut rows: Vec<([u8; 18], Vec<u8>)> = batch.rows.iter().map(|row| (encode_key(&row.key), encode_value(row))).collect();
-    rows.sort_by_key(|row| row.0);
-    let transaction = database.begin_write()?; // Durable, with fsync, unless told otherwise.
-    {
-        // So that a file that lacks them is complete again.
-        transaction.open_table(META)?;
-        let mut records = transaction.open_table(RECORDS)?;
-        for key in &gone {
-            records.remove(key)?;
-        }
-        for (key, value) in &rows {
-            records.insert(key, value.as_slice())?;
-        }
+/// Lists every record as changed, in parts, so that nobody waits long for the table. Whatever else the file has is searched for.
+pub(super) fn list_all(table: &Mutex<Table>) {
+    let mut next = Some(1);
+    while let Some(from) = next {
+        next = lock(table).list_again(from, TAKEN_AT_ONCE);
+        give_way();
     }
-    transaction.commit()?;
-    Ok(())
 }
 
-/// The next key.
-fn successor(key: [u8; 18]) -> Option<[u8; 18]> {
-    let mut next = key;
-    for octet in next.iter_mut().rev() {
-        match octet.checked_add(1) {
-            Some(sum) => {
-                *octet = sum;
-                return Some(next);
-            }
-            None => *octet = 0,
-        }
-    }
-    None
+/// Lets go of the processor: who releases a lock and takes it at once is faster than those who wait for it.
+fn give_way() {
+    std::thread::sleep(Duration::from_micros(50));
 }

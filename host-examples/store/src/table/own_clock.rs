@@ -2,8 +2,8 @@
 //!
 //! A caller says what time it is, and so does the system; either may be wrong. What was read or written by a wrong clock can be put right,
 //! what was removed by it cannot. So a record is removed when it has expired by the clocks of both the caller and the table; and the table's
-//! clock does not follow the system's at once when that one is far ahead of the time that has passed: it goes on by itself until the
-//! two have been apart for a day. A clock that goes back is followed at once: then less is removed.
+//! clock does not follow the system's at once when that one is far from the time that has passed: it goes on by itself until the
+//! two have been apart for a day. Meanwhile the lesser of the two counts, so that less is removed.
 
 #[cfg(test)]
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The system's clock may be so many seconds ahead: it was set right, or the machine slept.
+/// The system's clock may be off by so many seconds: it was set right, or the machine slept.
 const BELIEVED: u64 = 3600;
 
-/// After so long, any lead is believed.
+/// After so long, any other time is believed.
 const DOUBTED: Duration = Duration::from_secs(86_400);
 
 /// The system's clock: in tests, one that can be set ahead.
@@ -40,7 +40,7 @@ pub(crate) struct OwnClock {
     /// What it said at `at`.
     time: u64,
     at: Instant,
-    /// While the system's clock is ahead and not believed.
+    /// While the system's clock is not believed.
     doubt: Option<Doubt>,
     /// What it said when it was last read.
     read: u64,
@@ -53,8 +53,8 @@ struct Doubt {
     since: Instant,
     /// Before the restart.
     before: Duration,
-    /// Seconds.
-    lead: u64,
+    /// How many seconds the system's clock is ahead; less than 0 if it is behind.
+    lead: i64,
 }
 
 impl Doubt {
@@ -66,7 +66,7 @@ impl Doubt {
 /// What lasts over a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
-    /// The clock's time.
+    /// What the clock says by itself.
     pub(crate) time: u64,
     /// For how many seconds it has not believed the system's clock; 0 while it does.
     pub(crate) doubted: u64,
@@ -82,7 +82,7 @@ impl OwnClock {
     /// Goes on where one before it ended: how long ago that was, only the system's clock could say.
     pub(crate) fn resume(system: SystemClock, noted: Noted) -> Self {
         let (now, at) = (system.now(), Instant::now());
-        let doubt = Doubt { since: at, before: Duration::from_secs(noted.doubted), lead: now.saturating_sub(noted.time) };
+        let doubt = Doubt { since: at, before: Duration::from_secs(noted.doubted), lead: ahead(now, noted.time) };
         let doubt = (noted.doubted > 0).then_some(doubt);
         let mut clock = OwnClock { system, time: noted.time, at, doubt, read: 0, asked: 0 };
         clock.read = clock.advance(now, at);
@@ -105,15 +105,16 @@ impl OwnClock {
         now.min(self.read)
     }
 
-    /// How many seconds the system's clock is ahead, while it is not believed.
-    pub(crate) fn doubted_lead(&self) -> Option<u64> {
+    /// How many seconds the system's clock is ahead, or with a minus behind, while it is not believed.
+    pub(crate) fn doubted_lead(&self) -> Option<i64> {
         self.doubt.map(|doubt| doubt.lead)
     }
 
     /// What is to be kept for [`OwnClock::resume`].
     pub(crate) fn noted(&mut self) -> Noted {
-        let time = self.read();
-        Noted { time, doubted: self.doubt.map_or(0, |doubt| doubt.lasted(Instant::now()).as_secs().max(1)) }
+        self.read();
+        let at = Instant::now();
+        Noted { time: self.due(at), doubted: self.doubt.map_or(0, |doubt| doubt.lasted(at).as_secs().max(1)) }
     }
 
     /// From now on, callers are right.
@@ -124,20 +125,31 @@ impl OwnClock {
 
     /// The time, when the system's clock says this.
     fn advance(&mut self, system: u64, at: Instant) -> u64 {
-        let due = self.time.saturating_add(at.saturating_duration_since(self.at).as_secs());
-        let lead = system.saturating_sub(due);
-        if lead > BELIEVED {
+        let due = self.due(at);
+        let lead = ahead(system, due);
+        if lead.unsigned_abs() > BELIEVED {
             let new = Doubt { since: at, before: Duration::ZERO, lead };
             // With another lead, it is another clock that has to prove itself.
             let doubt = self.doubt.filter(|doubt| doubt.lead.abs_diff(lead) <= BELIEVED).unwrap_or(new);
             self.doubt = Some(doubt);
             if doubt.lasted(at) < DOUBTED {
-                return due;
+                return due.min(system);
             }
         }
         (self.doubt, self.time, self.at) = (None, system, at);
         system
     }
+
+    /// What it says by itself.
+    fn due(&self, at: Instant) -> u64 {
+        self.time.saturating_add(at.saturating_duration_since(self.at).as_secs())
+    }
+}
+
+/// How many seconds a clock is ahead of a time; bounded, so that no sum overflows.
+fn ahead(clock: u64, time: u64) -> i64 {
+    let bounded = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    bounded(clock) - bounded(time)
 }
 
 #[cfg(test)]
@@ -160,9 +172,15 @@ mod tests {
         assert_eq!(clock.advance(NOW + 3610, after(11)), NOW + 3610, "it slept");
         assert_eq!(clock.advance(NOW + 20, after(20)), NOW + 20, "back");
         assert_eq!(clock.advance(NOW + YEAR, after(30)), NOW + 30, "ahead");
-        assert!(clock.doubted_lead().is_some_and(|lead| lead == YEAR - 30));
+        assert_eq!(clock.doubted_lead(), Some(YEAR as i64 - 30));
         assert_eq!(clock.advance(NOW + 40, after(40)), NOW + 40, "right again");
         assert_eq!(clock.doubted_lead(), None);
+        // As after a start without a battery, until the time comes from the network.
+        assert_eq!(clock.advance(1000, after(50)), 1000, "the lesser one");
+        assert!(clock.doubted_lead().is_some_and(|lead| lead < 0));
+        assert_eq!(clock.advance(NOW + 60, after(60)), NOW + 60, "at once");
+        assert_eq!(clock.doubted_lead(), None);
+        assert_eq!(clock.advance(u64::MAX, after(70)), NOW + 70);
     }
 
     #[test]
@@ -177,6 +195,17 @@ mod tests {
         assert_eq!(clock.advance(NOW + 2 * YEAR + 86_399, after(2 * 86_400 - 1)), NOW + 2 * 86_400 - 1);
         assert_eq!(clock.advance(NOW + 2 * YEAR + 86_400, after(2 * 86_400)), NOW + 2 * YEAR + 86_400);
         assert_eq!(clock.doubted_lead(), None);
+    }
+
+    #[test]
+    fn believes_a_lag_that_lasts_a_day() {
+        let mut clock = clock();
+        let start = clock.at;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(clock.advance(NOW - YEAR, after(0)), NOW - YEAR);
+        assert_eq!(clock.advance(NOW - YEAR + 86_400, after(86_400)), NOW - YEAR + 86_400);
+        assert_eq!(clock.doubted_lead(), None);
+        assert_eq!(clock.advance(NOW, after(86_401)), NOW - YEAR + 86_401);
     }
 
     #[test]

@@ -65,3 +65,21 @@ fn narrows_the_mode_of_a_file_that_others_may_read() {
     drop(EmbeddedStore::open(&path, Limits::default()).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn of_many_that_start_on_a_damaged_file_one_gets_it() {
+    for round in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.redb");
+        std::fs::write(&path, vec![7; 300_000]).unwrap();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let open = || EmbeddedStore::open(&path, Limits::default());
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let opened = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(opened, 1, "round {round}");
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(EmbeddedError::InUse { .. }))).count();
+        assert_eq!(refused, 2, "round {round}");
+    }
+}
