@@ -1,6 +1,6 @@
 //! Writing the records of a decision back, though other decisions do the same at the same time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -88,8 +88,9 @@ impl Basis<'_> {
         // Those that were stored or dropped: what is decided anew for them is no news.
         let mut settled: Vec<Key> = Vec::new();
         let mut updates = VecDeque::from(updates);
-        let mut tried = 0;
-        // Bounded: each turn either takes a key off `open`, which never grows, or an update off the queue, or is one of the 16 tries.
+        // How often each key was tried: after a conflict, another may come first.
+        let mut tries: BTreeMap<Key, u32> = BTreeMap::new();
+        // Bounded: each turn either takes a key off `open`, which never grows, or an update off the queue, or is one of its key's 16 tries.
         while let Some(update) = updates.front() {
             let key = update.key;
             let Ok(position) = open.binary_search(&key) else {
@@ -99,8 +100,8 @@ impl Basis<'_> {
                 tracing::warn!(?key, "record dropped: a second one, or one that was not asked for");
                 continue;
             };
-            tried += 1;
-            match in_time(deadline, self.write_one(store, &mut view, &open, update, tried)).await {
+            let tried = tries.entry(key).and_modify(|tried| *tried += 1).or_insert(1);
+            match in_time(deadline, self.write_one(store, &mut view, &open, update, *tried)).await {
                 None => {
                     done.dropped += updates.len();
                     tracing::warn!(?key, records = updates.len(), "records dropped: the time is over");
@@ -128,7 +129,6 @@ impl Basis<'_> {
             updates.pop_front();
             open.remove(position);
             settled.push(key);
-            tried = 0;
         }
         done
     }

@@ -204,10 +204,10 @@ impl Host {
                 if value.len() > MAX_VALUE_OCTETS {
                     return Err(format!("`value` has {} octets; expected at most {MAX_VALUE_OCTETS}", value.len()));
                 }
-                let source = source_of(&key, source)?;
+                let (source, now) = (source_of(&key, source)?, time_of(now)?);
                 let update = RecordUpdate { key, value, expires_in, weight };
                 let expected = expected.as_ref().map(|Octets(octets)| octets.as_slice());
-                let write = Write { expected, update: &update, source, now: now.unwrap_or_else(clock) };
+                let write = Write { expected, update: &update, source, now };
                 let swap = match store.compare_and_set(write).await.map_err(in_words)? {
                     Swap::Stored => JsonSwap::Stored,
                     Swap::Conflict => JsonSwap::Conflict,
@@ -239,6 +239,9 @@ fn parse(request: &[u8]) -> Result<Request, String> {
     })
 }
 
+/// So far a writer's clock may be ahead of the host's, in seconds.
+const AHEAD_AT_MOST: u64 = 24 * 3600;
+
 /// The client that a record is about.
 fn source_of(key: &Key, source: Option<Address>) -> Result<Address, String> {
     match (source, key.kind) {
@@ -249,6 +252,18 @@ fn source_of(key: &Key, source: Option<Address>) -> Result<Address, String> {
                 .into())
         }
     }
+}
+
+/// When a record is written. One from the future would last that much longer than it should.
+fn time_of(now: Option<u64>) -> Result<u64, String> {
+    let own = clock();
+    let now = now.unwrap_or(own);
+    if now > own.saturating_add(AHEAD_AT_MOST) {
+        return Err(format!(
+            "`now` is {now}; expected seconds since 1970 (not milliseconds), a day from the host's {own} at most"
+        ));
+    }
+    Ok(now)
 }
 
 fn in_words(error: StoreError) -> String {

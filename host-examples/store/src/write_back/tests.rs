@@ -197,7 +197,7 @@ async fn what_nobody_asked_for_is_dropped_and_counted_once() {
     assert_eq!(done, WriteBack { stored: 1, dropped: 1 });
     assert_eq!(read(&store, KeyKind::Budget).await, []);
 
-    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict) };
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict), times: u32::MAX };
     let again = |_: &[StoredRecord]| vec![number(KeyKind::Budget, 9), number(KeyKind::Network, 1)];
     let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, again).await;
     assert_eq!(done, WriteBack { stored: 0, dropped: 2 }, "each once, though it was decided 15 times");
@@ -274,7 +274,9 @@ async fn a_second_update_for_a_key_is_dropped() {
 /// Answers every write in the same way, and counts them.
 struct Stubborn {
     writes: AtomicU32,
+    /// What the first so many writes are answered; the others are stored.
     answer: Result<Swap, StoreError>,
+    times: u32,
 }
 
 impl Store for Stubborn {
@@ -283,8 +285,8 @@ impl Store for Stubborn {
     }
 
     fn compare_and_set<'a>(&'a self, _: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Box::pin(std::future::ready(self.answer.clone()))
+        let stubborn = self.writes.fetch_add(1, Ordering::Relaxed) < self.times;
+        Box::pin(std::future::ready(if stubborn { self.answer.clone() } else { Ok(Swap::Stored) }))
     }
 
     fn scan<'a>(&'a self, _: Cursor, _: usize, _: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
@@ -301,8 +303,22 @@ impl Store for Stubborn {
 }
 
 #[tokio::test]
+async fn tries_are_counted_for_each_record() {
+    // Ten conflicts of each, in turn.
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict), times: 20 };
+    let both = [KeyKind::Network, KeyKind::Budget].map(|kind| number(kind, 1));
+    let mut turn = 0;
+    let again = |_: &[StoredRecord]| {
+        turn += 1;
+        if turn % 2 == 0 { both.to_vec() } else { both.iter().rev().cloned().collect() }
+    };
+    let done = write_back(&store, &[], both.to_vec(), SOURCE, NOW, again).await;
+    assert_eq!(done, WriteBack { stored: 2, dropped: 0 });
+}
+
+#[tokio::test]
 async fn drops_after_16_tries() {
-    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict) };
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Ok(Swap::Conflict), times: u32::MAX };
     let mut asked = 0;
     let done = write_back(&store, &[], vec![number(KeyKind::Network, 1)], SOURCE, NOW, |_| {
         asked += 1;
@@ -315,7 +331,7 @@ async fn drops_after_16_tries() {
 
 #[tokio::test]
 async fn a_store_that_fails_drops_at_once() {
-    let store = Stubborn { writes: AtomicU32::new(0), answer: Err(StoreError::Unavailable("timed out".into())) };
+    let store = Stubborn { writes: AtomicU32::new(0), answer: Err(StoreError::Unavailable("timed out".into())), times: u32::MAX };
     let updates = vec![number(KeyKind::Network, 1), number(KeyKind::Budget, 1)];
     let done = write_back(&store, &[], updates, SOURCE, NOW, |_| panic!("no conflict")).await;
     assert_eq!(done, WriteBack { stored: 0, dropped: 2 });

@@ -262,6 +262,12 @@ async fn foreign_answers_are_told() {
     let store = ControlStore::connect(directory.path().join("control.sock")).await.unwrap();
     let error = store.secret().await.unwrap_err().to_string();
     assert!(error.contains("3 octets, expected 32"), "{error}");
+    // Without padding, as some write base64.
+    let (directory, _) = scripted(Some("{\"secret\":\"c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI\"}\n"));
+    let store = ControlStore::connect(directory.path().join("control.sock")).await.unwrap();
+    let error = store.secret().await.unwrap_err().to_string();
+    assert!(error.contains("no secret") && !error.contains("c2Vj"), "{error}");
+    assert!(!store.health().problem.unwrap_or_default().contains("c2Vj"));
     // Fields of a later version are passed over.
     let (directory, _) = scripted(Some("{\"records\":[],\"took\":7}\n"));
     let store = ControlStore::connect(directory.path().join("control.sock")).await.unwrap();

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_700_000_000;
 
 /// A running host.
 pub(crate) struct Host {

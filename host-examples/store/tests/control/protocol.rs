@@ -158,6 +158,24 @@ async fn errors_say_what_was_expected() {
         let error = client.error(request).await;
         assert!(error.contains(part), "{request}: {error}");
     }
+    let at = |now: u64| set("\"AQ==\"").replacen('{', &format!("{{\"now\":{now},"), 1);
+    let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let error = client.error(&at(own * 1000)).await;
+    assert!(error.contains("`now` is 1") && error.contains("expected seconds since 1970 (not milliseconds)"), "{error}");
+    let error = client.error(&at(own + 24 * 3600 + 60)).await;
+    assert!(error.contains("a day from the host's"), "{error}");
+    assert_eq!(client.ask(&at(own + 24 * 3600 - 60)).await, r#"{"swap":"stored"}"#);
+    assert_eq!(
+        client
+            .ask(&at(own).replacen(
+                "\"value\":\"AQ==\",\"expires-in\":60",
+                "\"expected\":\"AQ==\",\"value\":\"\",\"expires-in\":0",
+                1
+            ))
+            .await,
+        r#"{"swap":"stored"}"#,
+        "removed"
+    );
     // At the edge.
     assert!(client.ask(&keys(64)).await.starts_with(r#"{"records":["#));
     assert_eq!(client.ask(&set(&long(4096))).await, r#"{"swap":"stored"}"#);
