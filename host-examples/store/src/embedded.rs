@@ -100,8 +100,8 @@ struct State {
 }
 
 impl EmbeddedStore {
-    /// Opens the file, or makes it if there is none (mode 0600; its folder must exist), and loads its records. Takes 3 s for 10
-    /// million.
+    /// Opens the file, or makes it if there is none (mode 0600; its folder must exist), and loads its records. Takes 2 to 4 s for
+    /// 10 million.
     ///
     /// A damaged file is renamed to `NAME.damaged-YYYYMMDDTHHMMSSZ`, and the store begins empty, with a new secret. Every page is checked: what
     /// is served was written.

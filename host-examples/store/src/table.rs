@@ -156,6 +156,9 @@ impl Table {
             let mut touched = 0;
             // A mail's decision writes as well: what that reads beside the slots is fetched along with them.
             let writes = keys.iter().any(|key| key.kind == KeyKind::Exact);
+            if writes {
+                touched ^= self.slots.touch_free();
+            }
             for (first, key) in firsts.iter_mut().zip(keys) {
                 *first = self.index[self.bucket(key)];
                 if writes && key.kind == KeyKind::Network {

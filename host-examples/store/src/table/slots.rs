@@ -122,6 +122,15 @@ impl Slots {
         self.rests.get(number).map_or(0, |rest| rest.weight)
     }
 
+    /// Makes the processor fetch the places that the next new records take.
+    pub(super) fn touch_free(&self) -> u32 {
+        let slot = if self.free_slot == 0 { self.slots.used as u32 } else { self.free_slot };
+        let block = if self.free_block == 0 { self.blocks.used as u32 } else { self.free_block };
+        [0, 1]
+            .iter()
+            .fold(0, |touched, n| touched ^ self.touch(slot + n) ^ self.touch_rest(slot + n) ^ self.touch_block(block + 2 * n))
+    }
+
     /// Makes the processor fetch a block.
     pub(super) fn touch_block(&self, number: u32) -> u32 {
         self.blocks.get(number).map_or(0, |block| block.next)
