@@ -34,11 +34,12 @@ const CHANGED_CURSOR: &str = "changed:";
 
 impl Shared {
     pub(super) async fn read(&self, keys: &[Key], now: u64) -> Result<Vec<StoredRecord>, StoreError> {
-        let link = {
+        let (link, changed) = {
             let mut state = self.lock();
             state.now = state.now.max(now);
+            let changed: Vec<Key> = keys.iter().filter(|key| state.local.is_changed(key)).copied().collect();
             match state.link.as_ref().or(state.reading.as_ref()) {
-                Some(link) if !keys.is_empty() => link.clone(),
+                Some(link) if !keys.is_empty() => (link.clone(), changed),
                 _ => return state.local.read(keys, now),
             }
         };
@@ -49,7 +50,8 @@ impl Shared {
         let source = local::source(keys);
         let mut records = Vec::with_capacity(found.len());
         for (key, found) in keys.iter().zip(found) {
-            if state.local.is_changed(key) {
+            // What was told the server meanwhile may have come to it after the question.
+            if changed.contains(key) || state.local.is_changed(key) {
                 records.extend(state.local.read(std::slice::from_ref(key), now)?);
                 continue;
             }
