@@ -76,8 +76,11 @@ fn check(config: &Config, run: &Run) -> Outcome {
             if let Some(error) = policy.cache {
                 println!("warning: component_cache is not used: {error}");
             }
-            if policy.mode == Mode::Enforce && !config.reachable_over_ipv4 {
-                println!("warning: {NOT_OVER_IPV4}");
+            if policy.mode == Mode::Enforce {
+                println!("note: the policy enforces: {MX_RULE}");
+                if !config.reachable_over_ipv4 {
+                    println!("warning: {NOT_OVER_IPV4}");
+                }
             }
             for warning in &policy.warnings {
                 println!("warning: policy {}: {}", place(&warning.pointer), warning.message);
@@ -264,6 +267,9 @@ fn report(loaded: &Result<LoadedPolicy, PolicyError>) {
                 tracing::warn!(event = "policy-warning", place = place(&warning.pointer), "{}", warning.message);
             }
             tracing::info!(event = "policy-loaded", mode = word(*mode));
+            if *mode == Mode::Enforce {
+                tracing::info!(event = "enforcing", "{MX_RULE}");
+            }
         }
         Err(error) => {
             for error in error.each() {
@@ -272,6 +278,9 @@ fn report(loaded: &Result<LoadedPolicy, PolicyError>) {
         }
     }
 }
+
+/// What the domains' MX records have to be like, or refused mail comes late or not at all (D1 to D3).
+const MX_RULE: &str = "at each preference, the domains need one MX host with IPv6 only and one with IPv4 only; check by: smtp-fallback mx DOMAIN";
 
 /// What enforcing without IPv4 comes to (A20).
 const NOT_OVER_IPV4: &str = "the policy enforces, but reachable_over_ipv4 is false: nothing will be refused";

@@ -170,6 +170,12 @@ async fn p12_mail_in_parallel_counts_as_much_as_one_after_another() {
 }
 
 #[tokio::test]
+async fn d2_enforcing_says_how_the_mx_records_have_to_be() {
+    let server = Server::start(Setting::default()).await;
+    server.logged(&["event=\"enforcing\"", "one MX host with IPv6 only and one with IPv4 only", "smtp-fallback mx DOMAIN"]);
+}
+
+#[tokio::test]
 async fn a27_a_temporary_error_is_no_failure() {
     let server = Server::start(Setting::default()).await;
     let reply = server.send(server.ipv6, &sender(SERVFAIL_DOMAIN), &message(1)).await;
@@ -183,6 +189,7 @@ async fn a38_observe_refuses_nothing_and_says_what_it_would() {
     let reply = server.send(server.ipv6, &sender(PLAIN_DOMAIN), &message(1)).await;
     assert_eq!(reply.code, 250, "{reply}");
     server.logged(&["policy-loaded", "mode=\"observe\""]);
+    assert!(!server.log().contains("event=\"enforcing\""), "{}", server.log());
     server.logged(&["end-of-data", "verdict=\"accept\"", "would=\"refuse 421\""]);
 }
 
