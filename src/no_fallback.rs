@@ -9,6 +9,7 @@ const NOT_BELIEVED_FOR: u64 = 7 * 24 * 3600;
 const PRETEXTS: usize = 3;
 /// So long they were not seen, in seconds (A37).
 const UNSEEN_FOR: u64 = 3600;
+
 /// Whether this mail was refused so often, and over such a time, that its client does not fall back.
 pub(crate) fn is_reached(policy: &NoFallback, mail: &MailRecord) -> bool {
     mail.refusals >= policy.refusals && mail.lasted() >= policy.over.into()

@@ -7,7 +7,9 @@ use crate::fingerprint::{Fingerprints, tag};
 use crate::lacking;
 use crate::network::Network;
 use crate::policy::MAX_FAILED;
-use crate::record::{self, Found, MailRecord, NetworkRecord, RefusedFor, Settled, SettledBy, Waiting, network_key, shortened};
+use crate::record::{
+    self, Found, MailRecord, MessageId, NetworkRecord, RefusedFor, Settled, SettledBy, Waiting, network_key, shortened,
+};
 
 /// A mail with the records that are kept about it.
 pub(crate) struct Mail {
@@ -89,7 +91,7 @@ impl Mail {
     /// Whether its failure was counted before (A6): it was refused, whatever became of it since, by its exact fingerprint; or one of its
     /// sender was at DATA, which is this one as far as can be told, and the next is another.
     pub(crate) fn was_counted(&self) -> bool {
-        self.exact.record.is_some() || self.exact.key.is_some() && self.of_unknown_message_id().is_some()
+        self.exact.record.is_some() || self.exact.key.is_some() && self.inferred_refusal().is_some()
     }
 
     /// The refusal that this mail's next refusal or arrival belongs to.
@@ -99,27 +101,34 @@ impl Mail {
         Some(Link { match_kind, network: network_key(mail.network), seconds })
     }
 
-    /// The mail as it was refused and not seen since. By its sender and EHLO name only where nothing else is known of the refused one: senders write
-    /// many mails.
+    /// The mail as it was refused and not seen since.
     fn refusal(&self) -> Option<(MatchKind, &MailRecord)> {
         match &self.exact.record {
             // One that was seen before, by other recipients, is not another mail of its sender.
             Some(_) => Some((MatchKind::Exact, self.exact.waiting()?)),
-            None => Some((MatchKind::Inferred, self.of_unknown_message_id()?)),
+            None => Some((MatchKind::Inferred, self.inferred_refusal()?)),
         }
     }
 
-    fn of_unknown_message_id(&self) -> Option<&MailRecord> {
-        self.inferred.waiting().filter(|mail| !mail.message_id_known)
+    /// A refused mail that this one may be, by sender and EHLO name: senders write many mails, so that one whose Message-ID is known is
+    /// another, and so is one that had none where this one has.
+    fn inferred_refusal(&self) -> Option<&MailRecord> {
+        let may_be = |message_id| match message_id {
+            MessageId::Known => false,
+            MessageId::Absent => self.exact.key.is_none(),
+            MessageId::NotYet => true,
+        };
+        self.inferred.waiting().filter(|mail| may_be(mail.message_id))
     }
 
     /// The mail is refused once more: its record under the exact fingerprint, if it has one, and all that is to be stored. It waits
-    /// in the network's record from now on.
+    /// in the network's record from now on. `waited` is how it did in another network's.
     pub(crate) fn refuse(
         &mut self,
         case: &Case<'_>,
         refused_for: RefusedFor,
         network: Network,
+        waited: Option<Waiting>,
         record: &mut NetworkRecord,
     ) -> Option<&MailRecord> {
         let now = case.connection.now;
@@ -130,35 +139,44 @@ impl Mail {
         };
         let sender = case.envelope.map_or("", |envelope| &envelope.mail_from);
         let ehlo_name = case.connection.ehlo_name.as_deref().unwrap_or_default();
+        let message_id = match (self.exact.key, case.connection.stage) {
+            (Some(_), _) => MessageId::Known,
+            (None, Stage::EndOfData) => MessageId::Absent,
+            (None, _) => MessageId::NotYet,
+        };
         let refusal = MailRecord {
             network,
             first_refusal: now,
             last_refusal: now,
             refusals: 1,
             acknowledged,
-            message_id_known: self.exact.key.is_some(),
+            message_id,
             refused_for,
             lacked: shortened(&lacked, MAX_FAILED).into(),
             ehlo_name: shortened(ehlo_name, MailRecord::MAX_NAME).into(),
             sender_domain: shortened(sender.rsplit_once('@').map_or("", |(_, domain)| domain), MailRecord::MAX_NAME).into(),
             settled: None,
         };
-        let since = match self.refusal() {
-            None => now,
-            // What A37 asks is how long it was not seen after a session with the verb.
-            Some((_, before)) if acknowledged && before.acknowledged => before.last_refusal.min(now),
-            Some(_) if acknowledged => now,
-            Some((_, before)) => before.first_refusal.min(now),
+        let refused = self.refusal();
+        let is_inferred = refused.is_some_and(|(match_kind, _)| match_kind == MatchKind::Inferred);
+        // It waits under its sender's fingerprint; from now on, under its own.
+        let waits_so_far = is_inferred && self.exact.key.is_some();
+        let waited = waited.or_else(|| record.remove_waiting(None, self.inferred.tag().filter(|_| waits_so_far)));
+        // What A37 asks is how long it was not seen after a session with the verb.
+        let since = match refused {
+            Some((_, before)) if acknowledged && before.acknowledged => waited.map_or(before.last_refusal, |waited| waited.since),
+            Some((_, before)) if !acknowledged => before.first_refusal,
+            _ => now,
         };
-        if self.exact.key.is_some() && self.of_unknown_message_id().is_some() {
-            // It waits under its sender's fingerprint; from now on, under its own.
-            record.remove_waiting(None, self.inferred.tag());
-        }
+        // Another mail of the sender that can only be known by this record keeps it.
+        let other_waits = !is_inferred && self.inferred.waiting().is_some_and(|mail| mail.message_id != MessageId::Known);
         self.exact.refuse(&refusal);
-        self.inferred.refuse(&refusal);
+        if !other_waits {
+            self.inferred.refuse(&refusal);
+        }
         if self.exact.key.or(self.inferred.key).is_some() {
             let (exact, inferred) = (self.exact.tag().unwrap_or(0), self.inferred.tag().unwrap_or(0));
-            record.add_waiting(Waiting { exact, inferred, since, acknowledged }, now);
+            record.add_waiting(Waiting { exact, inferred, since: since.min(now), acknowledged }, now);
         }
         self.exact.record.as_ref()
     }
@@ -177,23 +195,25 @@ impl Mail {
     /// Whether the inferred record is about this mail, of which some refusal is known: another of the same sender may still wait.
     fn inferred_is_same(&self) -> bool {
         match (&self.exact.record, &self.inferred.record) {
-            (Some(exact), Some(inferred)) => inferred.last_refusal <= exact.last_refusal,
+            (Some(exact), Some(inferred)) => {
+                inferred.message_id == MessageId::Known && inferred.last_refusal <= exact.last_refusal
+            }
             (Some(_), None) => false,
             // It is what is known.
             (None, _) => true,
         }
     }
 
-    /// The record of the network that the mail was refused from, if that is another than `network`: the mail waits there no longer. Asked
-    /// before the mail is refused once more, or seen.
-    pub(crate) fn moved(&self, case: &Case<'_>, network: Network) -> Option<RecordUpdate> {
+    /// The record of the network that the mail was refused from, if that is another than `network`: the mail waits there no longer. And how it
+    /// did. Asked before the mail is refused once more, or seen.
+    pub(crate) fn moved(&self, case: &Case<'_>, network: Network) -> Option<(RecordUpdate, Waiting)> {
         let (_, mail) = self.refusal().filter(|(_, mail)| mail.network != network)?;
-        let Found::Record(found) = record::find::<NetworkRecord>(&case.connection.records, network_key(mail.network)) else {
+        let Found::Record(mut record) = record::find::<NetworkRecord>(&case.connection.records, network_key(mail.network)) else {
             return None;
         };
-        let mut record = found;
-        record.remove_waiting(self.exact.tag(), self.inferred.tag().filter(|_| self.inferred_is_same()));
-        (record != found).then(|| record.update(mail.network, &case.policy.penalty, case.connection.now))
+        let inferred = self.inferred.tag().filter(|_| self.inferred_is_same());
+        let waited = record.remove_waiting(self.exact.tag(), inferred)?;
+        Some((record.update(mail.network, &case.policy.penalty, case.connection.now), waited))
     }
 
     /// What is to be stored: the records that are others than those that were found.
@@ -222,6 +242,6 @@ pub(crate) fn arrived(case: &Case<'_>, trail: &mut Trail) -> (Option<Link>, Vec<
     mail.settle(SettledBy::Ipv4, now, &mut NetworkRecord::default());
     let mut updates = Vec::new();
     mail.updates(now, &mut updates);
-    updates.extend(credit);
+    updates.extend(credit.map(|(update, _)| update));
     (Some(link), updates)
 }

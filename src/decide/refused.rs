@@ -51,11 +51,11 @@ impl Judge<'_, '_> {
         }
         let (case, network) = (self.case, self.network);
         self.linked = self.mail().link(case.connection.now);
-        self.moved = self.mail().moved(case, network);
+        let (moved, waited) = self.mail().moved(case, network).unzip();
         let mut record = self.record;
-        let exact = self.mail().refuse(case, refused_for, network, &mut record);
+        let exact = self.mail().refuse(case, refused_for, network, waited, &mut record);
         let is_reached = exact.is_some_and(|exact| no_fallback::is_reached(&case.policy.no_fallback, exact));
-        self.record = record;
+        (self.record, self.moved) = (record, moved);
         is_reached
     }
 
@@ -97,7 +97,7 @@ impl Judge<'_, '_> {
         let (case, network) = (self.case, self.network);
         if let Some(link) = self.mail().link(case.connection.now) {
             self.linked = Some(link);
-            self.moved = self.mail().moved(case, network);
+            self.moved = self.mail().moved(case, network).map(|(update, _)| update);
             self.settle(by);
         }
     }

@@ -6,8 +6,8 @@
 //! has millions: that of a network whose mail was judged has 16 octets.
 
 use super::{
-    AddressRecord, BudgetRecord, Codec, LetIn, MailRecord, NetworkRecord, PenaltyRecord, RefusedFor, Settled, SettledBy, Waiting,
-    Window,
+    AddressRecord, BudgetRecord, Codec, LetIn, MailRecord, MessageId, NetworkRecord, PenaltyRecord, RefusedFor, Settled,
+    SettledBy, Waiting, Window,
 };
 use crate::address::Address;
 use crate::evidence::Evidence;
@@ -166,7 +166,7 @@ impl Codec for MailRecord {
             last_refusal: 0,
             refusals: 0,
             acknowledged: false,
-            message_id_known: false,
+            message_id: MessageId::Absent,
             refused_for: RefusedFor::Unauthenticated,
             lacked: String::new(),
             ehlo_name: String::new(),
@@ -186,7 +186,7 @@ impl Codec for MailRecord {
                     record.last_refusal = time(&mut part)?;
                     record.refusals = u32(&mut part)?;
                     record.acknowledged = boolean(&mut part)?;
-                    record.message_id_known = boolean(&mut part)?;
+                    record.message_id = *MESSAGE_IDS.get(usize::from(u8(&mut part)?))?;
                     record.refused_for = match u8(&mut part)? {
                         0 => RefusedFor::Unauthenticated,
                         1 => RefusedFor::Distrusted,
@@ -220,7 +220,8 @@ impl Codec for MailRecord {
         out.seconds(self.last_refusal);
         out.u32(self.refusals);
         let distrusted = self.refused_for == RefusedFor::Distrusted;
-        out.0.extend_from_slice(&[self.acknowledged.into(), self.message_id_known.into(), distrusted.into()]);
+        let message_id = MESSAGE_IDS.iter().position(|known| *known == self.message_id).unwrap_or_default() as u8;
+        out.0.extend_from_slice(&[self.acknowledged.into(), message_id, distrusted.into()]);
         if let Some(settled) = self.settled {
             out.part(SETTLED, 5);
             out.seconds(settled.at);
@@ -232,6 +233,9 @@ impl Codec for MailRecord {
         out.0
     }
 }
+
+/// By their numbers in a record.
+const MESSAGE_IDS: [MessageId; 3] = [MessageId::Absent, MessageId::Known, MessageId::NotYet];
 
 /// By their numbers in a record.
 pub(super) const SETTLED_BY: [SettledBy; 4] = [SettledBy::Ipv4, SettledBy::Ipv6, SettledBy::LetIn, SettledBy::Rejected];

@@ -26,7 +26,7 @@ fn mail() -> MailRecord {
         last_refusal: 2,
         refusals: 3,
         acknowledged: true,
-        message_id_known: true,
+        message_id: MessageId::Known,
         refused_for: RefusedFor::Distrusted,
         lacked: "SPF=none, DKIM=none".into(),
         ehlo_name: "mail.example".into(),
@@ -45,6 +45,10 @@ fn what_is_written_is_read() {
     assert_eq!(BudgetRecord::decode(&budget.encode()), Some(budget));
     for by in SETTLED_BY {
         let mail = MailRecord { settled: Some(Settled { at: 4, by }), ..mail() };
+        assert_eq!(MailRecord::decode(&mail.encode()), Some(mail));
+    }
+    for message_id in [MessageId::Absent, MessageId::NotYet] {
+        let mail = MailRecord { message_id, ..mail() };
         assert_eq!(MailRecord::decode(&mail.encode()), Some(mail));
     }
     let mail = MailRecord { settled: None, ehlo_name: String::new(), refused_for: RefusedFor::Unauthenticated, ..mail() };
@@ -96,7 +100,7 @@ fn a_mail_s_record_has_to_make_sense() {
     assert_eq!(with(2 + 2 + 16, 16), None, "bits after the prefix");
     assert_eq!(with(2 + 2 + 16, 129), None);
     assert_eq!(with(33, 2), None, "acknowledged, or not");
-    assert_eq!(with(34, 2), None, "a known Message-ID, or not");
+    assert_eq!(with(34, 3), None, "known, absent, or not yet there");
     assert_eq!(with(35, 2), None, "an unknown reason");
     assert_eq!(with(42, 4), None, "settled in an unknown way");
     assert_eq!(with(value.len() - 1, 0xff), None, "no UTF-8");

@@ -12,13 +12,13 @@
 //!
 //! {"kind": "exact", "network": "2001:db8::/64", "ehlo-name": "mail.example.net", "sender-domain": "example.net",
 //!  "refused-for": "unauthenticated", "lacked": "SPF=none, DKIM=none", "first-refusal": 1700000000, "last-refusal": 1700000600,
-//!  "refusals": 2, "acknowledged": false, "message-id-known": true,
+//!  "refusals": 2, "acknowledged": false, "message-id": "known",
 //!  "settled": {"at": 1700000700, "by": "ipv4"}}
 //! ```
 //!
 //! Counts are in messages, as they were worth at `at`; times are seconds since 1970. An `address` record has `evidence`, a
-//! `budget` record `temporary-errors` and `let-in`; an `inferred` record has the fields of an `exact` one. `ehlo-name` and `sender-domain`
-//! are what a client said, and may be anything.
+//! `budget` record `temporary-errors` and `let-in`; an `inferred` record has the fields of an `exact` one. `message-id` is "known", "absent" or
+//! "not-yet" (refused at DATA). `ehlo-name` and `sender-domain` are what a client said, and may be anything.
 
 use std::fmt::Write as _;
 
@@ -101,7 +101,7 @@ impl Json {
         self.field("refused-for", string(record.refused_for.as_str())).field("lacked", string(&record.lacked));
         self.field("first-refusal", record.first_refusal).field("last-refusal", record.last_refusal);
         self.field("refusals", record.refusals).field("acknowledged", record.acknowledged);
-        self.field("message-id-known", record.message_id_known);
+        self.field("message-id", string(record.message_id.as_str()));
         match record.settled {
             None => self.field("settled", "null"),
             Some(settled) => self.field("settled", format_args!(r#"{{"at":{},"by":"{}"}}"#, settled.at, settled.by.as_str())),

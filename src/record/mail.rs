@@ -15,9 +15,8 @@ pub struct MailRecord {
     pub refusals: u32,
     /// Whether the last session had acknowledged the extension.
     pub acknowledged: bool,
-    /// It had a Message-ID, so that it is known by its exact fingerprint. Otherwise, at DATA as for mail without one, sender and EHLO name
-    /// are all there is to know it by.
-    pub message_id_known: bool,
+    /// Whether the mail itself is known, by its Message-ID.
+    pub message_id: MessageId,
     /// Why.
     pub refused_for: RefusedFor,
     /// What it lacked, such as "SPF=none, DKIM=none". The module's words, at most 160 octets.
@@ -28,6 +27,17 @@ pub struct MailRecord {
     pub sender_domain: String,
     /// It was seen after its last refusal.
     pub settled: Option<Settled>,
+}
+
+/// What was known of a refused mail's Message-ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageId {
+    /// It had one, and is known by its exact fingerprint.
+    Known,
+    /// It had none: sender and EHLO name are all there is to know it by.
+    Absent,
+    /// It was refused at DATA, before its Message-ID was there: any mail of its sender may be it.
+    NotYet,
 }
 
 /// What a mail was refused for.
@@ -59,6 +69,17 @@ pub enum SettledBy {
     LetIn,
     /// It came over IPv6 again, and was rejected (A34).
     Rejected,
+}
+
+impl MessageId {
+    /// A word, as `inspect` shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MessageId::Known => "known",
+            MessageId::Absent => "absent",
+            MessageId::NotYet => "not-yet",
+        }
+    }
 }
 
 impl RefusedFor {

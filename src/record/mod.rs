@@ -14,7 +14,7 @@ mod network;
 pub use exempt::{ExemptError, exempt};
 pub(crate) use inspect::inspect;
 pub(crate) use mail::shortened;
-pub use mail::{MailRecord, RefusedFor, Settled, SettledBy};
+pub use mail::{MailRecord, MessageId, RefusedFor, Settled, SettledBy};
 pub(crate) use network::VERB_WATCHED;
 pub use network::{LetIn, NetworkRecord, PenaltyRecord, WAITING_LASTS, Waiting};
 

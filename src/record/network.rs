@@ -80,16 +80,19 @@ pub struct Waiting {
     pub exact: u32,
     /// Those of its inferred one.
     pub inferred: u32,
-    /// When it was first refused; seconds since 1970.
+    /// When it was first refused, or if sessions with the verb are among them, first in such a one; seconds since 1970.
     pub since: u64,
-    /// Whether the session had acknowledged the extension.
+    /// Whether a session had acknowledged the extension.
     pub acknowledged: bool,
 }
 
 impl NetworkRecord {
-    /// A mail was refused. A mail that is there already keeps its time, unless it was refused in a session with the verb for the first time now. When all places are taken, the new one gets that of the oldest mail
-    /// of a session without the verb. Where all are of acknowledged sessions it gets the youngest's: the three oldest stay, or a client
-    /// that sends a mail every few minutes would have none that is unseen for an hour (A37).
+    /// A mail was refused. A mail that is there already keeps its time, unless it was refused in a session with the verb for the first time
+    /// now.
+    ///
+    /// When all places are taken, the new one gets that of the oldest mail of a session without the verb. Where all are of acknowledged
+    /// sessions it gets the youngest's: the three oldest stay, or a client that sends a mail every few minutes would have none that is
+    /// unseen for an hour (A37).
     pub(crate) fn add_waiting(&mut self, new: Waiting, now: u64) {
         let same = |waiting: &Waiting| waiting.exact == new.exact && (new.exact != 0 || waiting.inferred == new.inferred);
         if let Some(there) = self.waiting.iter_mut().flatten().find(|waiting| same(waiting)) {
@@ -108,17 +111,19 @@ impl NetworkRecord {
         }
     }
 
-    /// Mails were seen: those with this exact or this inferred fingerprint wait no longer.
-    pub(crate) fn remove_waiting(&mut self, exact: Option<u32>, inferred: Option<u32>) {
+    /// Mails were seen: those with this exact or this inferred fingerprint wait no longer. The one that was removed, if any.
+    pub(crate) fn remove_waiting(&mut self, exact: Option<u32>, inferred: Option<u32>) -> Option<Waiting> {
+        let seen = |waiting: &Waiting| {
+            exact.is_some_and(|exact| waiting.exact == exact)
+                || inferred.is_some_and(|inferred| waiting.exact == 0 && waiting.inferred == inferred)
+        };
+        let mut removed = None;
         for place in &mut self.waiting {
-            let seen = |waiting: &Waiting| {
-                exact.is_some_and(|exact| waiting.exact == exact)
-                    || inferred.is_some_and(|inferred| waiting.exact == 0 && waiting.inferred == inferred)
-            };
             if place.as_ref().is_some_and(seen) {
-                *place = None;
+                removed = place.take();
             }
         }
+        removed
     }
 
     /// Whether a refused mail lets probes through.

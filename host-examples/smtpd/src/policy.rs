@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smtp_fallback_monitor::Monitor;
 use smtp_fallback_policy::contract::{
-    AuthResults, Connection, Decision, Envelope, Key, Message, Reason, RecordUpdate, StoredRecord, Verdict,
+    AuthResults, Connection, Decision, Envelope, Key, Message, Reason, RecordUpdate, Stage, StoredRecord, Verdict,
 };
 use smtp_fallback_store::{Basis, Store, WriteBack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -221,7 +221,7 @@ async fn write(
     let Pending { mut question, asked, told, updates } = pending;
     let seen = std::mem::take(&mut question.connection.records);
     let basis = Basis { seen: &seen, asked: &asked, source: question.connection.client, now: question.connection.now };
-    let mut otherwise = false;
+    let (stage, mut otherwise) = (question.connection.stage, false);
     let again = |records: &[StoredRecord]| {
         question.connection.records = records.to_vec();
         let decision = decide(decider.as_ref(), &question);
@@ -230,7 +230,11 @@ async fn write(
         otherwise = Told::by(&decision.verdict) != told || decision.reason == Reason::NoPolicy;
         (!otherwise).then_some(decision.records)
     };
-    let written = basis.write_back(store.as_ref(), updates, Some(Instant::now() + WRITE_TIME), again).await;
+    let mut written = basis.write_back(store.as_ref(), updates, Some(Instant::now() + WRITE_TIME), again).await;
+    // Before there is a mail, all that can be decided otherwise is which of several connections is the probe: none of that is lost.
+    if otherwise && matches!(stage, Stage::Greeting | Stage::Ehlo) {
+        written.dropped = 0;
+    }
     if let Some(monitor) = &monitor {
         monitor.metrics().written(&written);
     }

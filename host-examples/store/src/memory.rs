@@ -104,7 +104,7 @@ impl Paging {
     fn turn(&mut self, table: &Mutex<Table>, limit: usize, now: u64) -> bool {
         let limit = limit.clamp(1, PAGE_MAX);
         for _ in 0..SCANNED_PER_TURN / SCANNED_AT_ONCE {
-            let table = lock(table);
+            let mut table = lock(table);
             let mut left = SCANNED_AT_ONCE;
             while let Some(from) = self.next
                 && left > 0

@@ -140,7 +140,7 @@ impl Table {
 
     /// The unexpired value.
     #[cfg(test)]
-    pub(crate) fn value(&self, key: &Key, now: u64) -> Option<Vec<u8>> {
+    pub(crate) fn value(&mut self, key: &Key, now: u64) -> Option<Vec<u8>> {
         self.values(&[*key], now).pop().map(|record| record.value)
     }
 
@@ -148,8 +148,8 @@ impl Table {
     ///
     /// In a large table, waiting for memory is most of the work. So the processor is made to fetch what is needed for all keys at the same
     /// time, step by step: the heads of the chains, their first slots, their second ones.
-    pub(crate) fn values(&self, keys: &[Key], now: u64) -> Vec<StoredRecord> {
-        let now = clock(now);
+    pub(crate) fn values(&mut self, keys: &[Key], now: u64) -> Vec<StoredRecord> {
+        let now = clock(self.own_clock.at_most(now));
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_AT_ONCE) {
             let mut firsts = [0; READ_AT_ONCE];
@@ -190,8 +190,8 @@ impl Table {
         if update.value.len() > MAX_VALUE_OCTETS {
             return Err(StoreError::ValueTooLarge { octets: update.value.len() });
         }
-        let own = self.own_clock.at_most(now);
-        self.sweep(own, SWEPT_PER_WRITE);
+        let now = self.own_clock.at_most(now);
+        self.sweep(now, SWEPT_PER_WRITE);
         let now = clock(now);
         let bucket = self.bucket(&update.key);
         let found = self.find_from(self.index[bucket], &update.key);
@@ -215,7 +215,7 @@ impl Table {
                     let account = Account::of(&update.key, source);
                     let RecordUpdate { key, value, weight, .. } = update;
                     let row = Row { key: *key, account, expires_at, weight: *weight, value: value.as_slice() };
-                    let number = self.insert(&row, bucket, clock(own));
+                    let number = self.insert(&row, bucket, now);
                     self.changed(number);
                 }
             }
@@ -232,13 +232,14 @@ impl Table {
     }
 
     /// The unexpired records in so many slots from this one on, and the slot to go on from; none at the end. The first is 1.
-    pub(crate) fn list(&self, from: Number, slots: usize, now: u64, into: &mut Vec<Listed>) -> Option<Number> {
+    pub(crate) fn list(&mut self, from: Number, slots: usize, now: u64, into: &mut Vec<Listed>) -> Option<Number> {
+        let now = clock(self.own_clock.at_most(now));
         let from = from.max(1);
         let end = self.slots.end();
         let to = end.min(from.saturating_add(u32::try_from(slots).unwrap_or(u32::MAX)));
         for number in from..to {
             let slot = self.slots.at(number);
-            if slot.is_occupied() && clock(now) < slot.expires_at {
+            if slot.is_occupied() && now < slot.expires_at {
                 let record = StoredRecord { key: slot.key(), value: self.slots.value(number) };
                 into.push(Listed { record, expires_at: slot.expires_at.into(), weight: self.slots.weight(number) });
             }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use smtp_fallback_policy::contract::{Key, KeyKind, StoredRecord};
 use smtp_fallback_policy::inspect;
-use smtp_fallback_policy::record::{MailRecord, Record};
+use smtp_fallback_policy::record::{MailRecord, MessageId, Record};
 use smtp_fallback_store::control::JsonKey;
 
 use super::One;
@@ -103,7 +103,7 @@ async fn mails(target: Target, host: &Host, found: &mut Vec<StoredRecord>) -> Re
     })
     .await?;
     // Most mails have two records, which say the same. The one of their own may be lost, but not of all of them.
-    inferred.retain(|(mail, _)| !mail.message_id_known || exact.is_empty());
+    inferred.retain(|(mail, _)| mail.message_id != MessageId::Known || exact.is_empty());
     exact.append(&mut inferred);
     exact.sort_by_key(|(mail, _)| std::cmp::Reverse(mail.last_refusal));
     let more = exact.len().saturating_sub(MOST_MAILS);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use smtp_fallback_policy::contract::KeyKind;
 use smtp_fallback_policy::network::Network;
-use smtp_fallback_policy::record::{LetIn, MESSAGE, MailRecord, NetworkRecord, PenaltyRecord, Record};
+use smtp_fallback_policy::record::{LetIn, MESSAGE, MailRecord, MessageId, NetworkRecord, PenaltyRecord, Record};
 use smtp_fallback_store::Listed;
 
 use super::definitions::{MOST_ENTRIES, MOST_WAITING};
@@ -169,7 +169,7 @@ impl ReportBuilder {
     fn add_mail(&mut self, mail: &MailRecord, is_exact: bool) {
         let brief = Brief::of(mail, is_exact, self.now);
         // Most mails have two records, which say the same.
-        let counts = is_exact || !mail.message_id_known;
+        let counts = is_exact || mail.message_id != MessageId::Known;
         if brief.waits() {
             let waiting = if counts { &mut self.waiting } else { &mut self.perhaps_waiting };
             waiting.add((mail.first_refusal, mail.network), || waiting_mail(mail));

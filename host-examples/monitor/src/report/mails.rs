@@ -188,7 +188,7 @@ impl Details {
 pub(super) mod tests {
     use super::*;
     use smtp_fallback_policy::network::Network;
-    use smtp_fallback_policy::record::{RefusedFor, Settled};
+    use smtp_fallback_policy::record::{MessageId, RefusedFor, Settled};
 
     pub(crate) const NOW: u64 = 1_700_000_000;
 
@@ -200,7 +200,7 @@ pub(super) mod tests {
             last_refusal: NOW - last,
             refusals,
             acknowledged: false,
-            message_id_known: true,
+            message_id: MessageId::Known,
             refused_for: RefusedFor::Unauthenticated,
             lacked: "SPF=none, DKIM=none".into(),
             ehlo_name: "mail.example.net".into(),

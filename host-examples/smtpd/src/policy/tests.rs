@@ -169,7 +169,7 @@ async fn records_beyond_those_that_wait_already_are_dropped() {
 
 /// Another session writes first, and by its record it is decided `anew`. What became of the records of the first decision, and what the
 /// store has in the end.
-async fn decided_anew(first: Decision, anew: Decision) -> (WriteBack, Vec<u8>) {
+async fn decided_anew(stage: Stage, first: Decision, anew: Decision) -> (WriteBack, Vec<u8>) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(10));
     let decider = Scripted(
         move |connection: &Connection, _: Option<&Envelope>, _: Option<&AuthResults>| {
@@ -177,7 +177,9 @@ async fn decided_anew(first: Decision, anew: Decision) -> (WriteBack, Vec<u8>) {
         },
     );
     let policy = Policy::new(Some(Arc::new(decider)), Arc::clone(&store), None);
-    let (_, pending) = policy.ask(CLIENT, None, question(), &mut time()).await;
+    let mut question = question();
+    question.connection.stage = stage;
+    let (_, pending) = policy.ask(CLIENT, None, question, &mut time()).await;
     assert_eq!(store.compare_and_set(write(&update(1, 5))).await, Ok(Swap::Stored));
     let (decider, permit) = (policy.decider().expect("there"), Arc::clone(&policy.writers).acquire_owned().await.expect("open"));
     let written = super::write(Arc::clone(&store), decider, None, pending.expect("records"), permit).await;
@@ -197,7 +199,7 @@ async fn records_of_a_decision_made_anew_say_what_the_client_was_told() {
         (refuse(421), refuse(456)),
         (refuse(550), refuse(554)),
     ] {
-        let written = decided_anew(with(told.clone(), 7), with(anew.clone(), 8)).await;
+        let written = decided_anew(Stage::Mail, with(told.clone(), 7), with(anew.clone(), 8)).await;
         assert_eq!(written, (WriteBack { stored: 2, dropped: 0 }, vec![8, 8]), "{told:?}, then {anew:?}");
     }
     for (told, anew) in [
@@ -208,8 +210,19 @@ async fn records_of_a_decision_made_anew_say_what_the_client_was_told() {
         (refuse(421), refuse(550)),
         (refuse(550), refuse(421)),
     ] {
-        let written = decided_anew(with(told.clone(), 7), with(anew.clone(), 8)).await;
+        let written = decided_anew(Stage::Mail, with(told.clone(), 7), with(anew.clone(), 8)).await;
         assert_eq!(written, (WriteBack { stored: 0, dropped: 2 }, vec![5]), "{told:?}, then {anew:?}");
+    }
+}
+
+/// Of two connections at once one is the probe, and the other's record says nothing that is lost.
+#[tokio::test]
+async fn a_connection_that_is_not_the_probe_after_all_loses_nothing() {
+    let probe = || Decision { records: vec![update(1, 7)], ..decision(Verdict::Continue) };
+    let refused = Decision::without_policy(Stage::Mail);
+    for (stage, dropped) in [(Stage::Greeting, 0), (Stage::Ehlo, 0), (Stage::Mail, 1)] {
+        let written = decided_anew(stage, probe(), refused.clone()).await;
+        assert_eq!(written, (WriteBack { stored: 0, dropped }, vec![5]), "{stage:?}");
     }
 }
 
@@ -217,7 +230,7 @@ async fn records_of_a_decision_made_anew_say_what_the_client_was_told() {
 async fn a_component_that_fails_on_deciding_anew_has_not_decided() {
     let first = Decision { records: vec![update(1, 7)], ..decision(Verdict::Continue) };
     // What a pool answers in place of a component that failed.
-    let written = decided_anew(first, Decision::without_policy(Stage::Mail)).await;
+    let written = decided_anew(Stage::Mail, first, Decision::without_policy(Stage::Mail)).await;
     assert_eq!(written, (WriteBack { stored: 0, dropped: 1 }, vec![5]));
 }
 

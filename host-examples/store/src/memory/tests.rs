@@ -4,7 +4,7 @@ use smtp_fallback_policy::contract::{KeyKind, RecordUpdate};
 use super::*;
 use crate::MAX_VALUE_OCTETS;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: u64 = 1_700_000_000;
 
 fn key(n: u128) -> Key {
     let address = Address::from_bits(0x2001_0db8 << 96 | n << 64);

@@ -127,7 +127,8 @@ impl Table {
     pub(crate) fn take_changes(&mut self, batch: &mut Batch, limit: usize) -> bool {
         let Some(changes) = &mut self.changes else { return false };
         batch.search |= std::mem::take(&mut changes.lost_count);
-        let part = if changes.listed.is_empty() { usize::MAX } else { GONE_FIRST.saturating_sub(batch.removals) };
+        let part =
+            if changes.listed.is_empty() { usize::MAX } else { GONE_FIRST.saturating_sub(batch.gone.len().max(batch.removals)) };
         if !changes.gone.is_empty() && batch.rows.is_empty() && part > 0 {
             let from = changes.gone.len().saturating_sub(limit.min(part));
             let keys: Vec<Key> = changes.gone.drain(from..).collect();

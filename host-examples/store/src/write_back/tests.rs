@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 use super::*;
 use crate::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret};
 
-const NOW: u64 = 1_800_000_000;
+const NOW: u64 = 1_700_000_000;
 const SOURCE: Address = Address::from_bits(0x2001_0db8 << 96 | 1);
 
 fn key(kind: KeyKind) -> Key {

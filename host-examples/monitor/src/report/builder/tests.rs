@@ -5,7 +5,7 @@ use super::*;
 use smtp_fallback_policy::Module;
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, StoredRecord};
-use smtp_fallback_policy::record::{RefusedFor, SettledBy};
+use smtp_fallback_policy::record::{MessageId, RefusedFor, SettledBy};
 
 /// A builder that was given these mails, each under this kind of fingerprint.
 fn builder(mails: &[(MailRecord, bool)]) -> ReportBuilder {
@@ -18,7 +18,7 @@ fn builder(mails: &[(MailRecord, bool)]) -> ReportBuilder {
 
 /// Refused without a Message-ID, or before it was there.
 fn without_id(mail: MailRecord) -> MailRecord {
-    MailRecord { message_id_known: false, ..mail }
+    MailRecord { message_id: MessageId::Absent, ..mail }
 }
 
 fn network(n: u32) -> Network {

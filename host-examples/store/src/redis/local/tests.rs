@@ -1,6 +1,6 @@
 use super::*;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: u64 = 1_700_000_000;
 
 fn key(n: u32) -> Key {
     let address = Address::from_words([0x2001_0db8, n << 16, 0, 0]);

@@ -27,12 +27,12 @@ fn loads_what_it_saved_by_the_same_rules() {
     for n in 2..5 {
         loader.load(&[row(network(n), now + 9, n as u32 * n as u32, &[n as u8; 40])]);
     }
-    assert_eq!(listed(&loader.table, NOW).iter().map(|record| record.3).collect::<Vec<_>>(), [9, 16]);
+    assert_eq!(listed(&mut loader.table, NOW).iter().map(|record| record.3).collect::<Vec<_>>(), [9, 16]);
     loader.load(&[row(network(4), now + 9, 77, &[77])]);
     loader.load(&[row(network(3), now + 9, 77, &[77])]);
-    let table = loader.finish();
+    let mut table = loader.finish();
     assert_eq!(table.value(&network(4), NOW), Some(vec![4; 40]));
-    assert_eq!(listed(&table, NOW).iter().map(|record| record.3).collect::<Vec<_>>(), [9, 16], "of two, the first stays");
+    assert_eq!(listed(&mut table, NOW).iter().map(|record| record.3).collect::<Vec<_>>(), [9, 16], "of two, the first stays");
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn loading_is_the_same_as_writing() {
         }
         let mut loader = Loader::new(limits, NOW);
         rows.chunks(1000).for_each(|rows| loader.load(rows));
-        let table = loader.finish();
-        assert_eq!(listed(&table, NOW), model.listed(NOW));
+        let mut table = loader.finish();
+        assert_eq!(listed(&mut table, NOW), model.listed(NOW));
         assert_eq!((table.len(), table.evicted()), (model.len(), model.evicted));
     }
 }
