@@ -31,7 +31,8 @@
 //! - A key is `{"kind": "network", "network": "2001:db8::/64"}`, likewise for `address` (a /128) and `budget` (a /48); that of a mail is
 //!   `{"kind": "exact", "hash": "00112233445566778899aabbccddeeff"}`, likewise for `inferred`.
 //! - Octets (`value`, `expected`, `secret`) are base64 with padding (RFC 4648 §4). A value has up to 4096 octets.
-//! - `now` is in seconds since 1970; where absent, the host's clock counts. A write may be at most a day ahead of it. A number may be up to 2^53 - 1 wherever a client's JSON has no larger ones.
+//! - `now` is in seconds since 1970; where absent, the host's clock counts. A write may be at most a day ahead of it. A number may be up to
+//!   2^53 - 1 wherever a client's JSON has no larger ones.
 //! - `source` is the address of the client whose mail this is about. Needed with the key of a mail; the others name it themselves.
 //! - Unknown fields and requests are errors. Whatever goes wrong, the answer is `{"error": "…"}`: what was wrong and what was expected. The
 //!   connection goes on.

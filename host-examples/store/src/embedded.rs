@@ -20,15 +20,14 @@
 //! that was removed by an update meanwhile comes back if the power fails before the search has come to it.
 //!
 //! A file that is removed or replaced while the store is open is written anew, and what took its place is renamed to
-//! `NAME.replaced-YYYYMMDDTHHMMSSZ`. `NAME.lock` is locked for the life of the store and stays when it ends: a second process is refused, also while
-//! the file is closed after a failure. The folder has to be writable, for all of these.
+//! `NAME.replaced-YYYYMMDDTHHMMSSZ`. `NAME.lock` is locked for the life of the store and stays when it ends: a second process is refused,
+//! also while the file is closed after a failure. The folder has to be writable, for all of these.
 //!
 //! Expiry, weight and account of a record are in the file. Its age is not: after a restart, "written longest ago" starts anew.
 //!
 //! Records that have expired are removed by the clocks of both the caller and the system, and not by a clock that has jumped: the file says
 //! when it was written last, and where the system's clock is an hour or more off that, or jumps while the store is open, the time that passes
-//! counts for removals until the clock has stayed so for a day. Until then, what it says has expired is absent and takes room, and once
-//! the clock is right it is there again.
+//! counts until the clock has stayed so for a day. Until then, what it says has expired is there and takes room.
 
 mod error;
 mod file;

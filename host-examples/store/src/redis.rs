@@ -44,7 +44,8 @@
 //! nothing but writes, what is not changed here is read from it all the same.) When the probe succeeds,
 //! calls go there again, and what was changed here is done on the server as well, by compare-and-set against what it was last
 //! known to have; until that is done, the local copy serves those records. Where others have changed the record meanwhile, theirs
-//! stays: ours is dropped, and counted in [`Health::dropped`], as is what the full local copy had to let go. Where the server has
+//! stays: ours is dropped, and counted in [`Health::dropped`], as is what the full local copy had to let go. What an operator said of a network
+//! meanwhile (that it is let in, or is so no longer) is said again on top of theirs. Where the server has
 //! no record any more, since it expired there or the server was started anew, ours is stored as a new one: also where others have
 //! removed it, since that looks the same.
 //!

@@ -7,11 +7,11 @@
 //!    /48 counts for the network of its key (a key whose prefix is shorter than that: for the network that its prefix begins
 //!    with), one of a mail for the network of the client that it was first written for. IPv4 has no share and is not limited.
 //! 2. **Expired, weakest, oldest.** Within the share, else in the whole table, first goes what has expired, then the weakest, then
-//!    what was written longest ago (what 2^32 writes missed counts as young again in a small network). Weights count in powers of two (0, 1, 2 to 3, 4 to 7, ...): weights within one class are the
-//!    same, so that the order is kept without searching. Of the expired records, those are found that are the oldest of their class, in a small
-//!    network all, and in a full table those that a hand meets which goes round with the writes; an expired record counts as absent at
-//!    once, whether or not it is still there. Here, expired means by the clocks of both the caller and the table (`own_clock.rs`), since a
-//!    clock that is wrong must not remove anything.
+//!    what was written longest ago (what 2^32 writes missed counts as young again in a small network). Weights count in powers of
+//!    two (0, 1, 2 to 3, 4 to 7, ...): weights within one class are the same, so that the order is kept without searching. Of the
+//!    expired records, those are found that are the oldest of their class, in a small network all, and in a full table those that a
+//!    hand meets which goes round with the writes; an expired record counts as absent at once, whether or not it is still there.
+//!    Expired means by the lesser of the caller's clock and the table's (`own_clock.rs`): a clock that is wrong must not end anything.
 //! 3. **A newcomer always gets in**, whatever its weight, so that a new network's evidence can add up.
 //!
 //! Memory does not grow beyond the capacity's: a slot of 84 octets and 7 octets of index for each record, and 32 octets more for each

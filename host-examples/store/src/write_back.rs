@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use smtp_fallback_policy::address::Address;
-use smtp_fallback_policy::contract::{Key, RecordUpdate, StoredRecord};
+use smtp_fallback_policy::contract::{Key, KeyKind, RecordUpdate, StoredRecord};
+use smtp_fallback_policy::network::Network;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{Store, StoreError, Swap, Write};
@@ -97,14 +98,14 @@ impl Basis<'_> {
                 updates.pop_front();
                 settled.push(key);
                 done.dropped += 1;
-                tracing::warn!(?key, "record dropped: a second one, or one that was not asked for");
+                tracing::warn!(event = "records-dropped", key = name(key), "a second one, or one that was not asked for");
                 continue;
             };
             let tried = tries.entry(key).and_modify(|tried| *tried += 1).or_insert(1);
             match in_time(deadline, self.write_one(store, &mut view, &open, update, *tried)).await {
                 None => {
                     done.dropped += updates.len();
-                    tracing::warn!(?key, records = updates.len(), "records dropped: the time is over");
+                    tracing::warn!(event = "records-dropped", key = name(key), records = updates.len(), "the time is over");
                     return done;
                 }
                 Some(Ok(Outcome::Stored)) => done.stored += 1,
@@ -119,11 +120,11 @@ impl Basis<'_> {
                 }
                 Some(Ok(Outcome::OutOfTries)) => {
                     done.dropped += 1;
-                    tracing::warn!(?key, tries = TRIES, "record dropped: others changed it at every try");
+                    tracing::warn!(event = "records-dropped", key = name(key), tries = TRIES, "others changed it at every try");
                 }
                 Some(Err(error)) => {
                     done.dropped += 1;
-                    tracing::warn!(?key, %error, "record dropped");
+                    tracing::warn!(event = "records-dropped", key = name(key), %error, "the store did not take it");
                 }
             }
             updates.pop_front();
@@ -156,6 +157,18 @@ impl Basis<'_> {
         view.extend(fresh);
         Ok(Outcome::Conflict)
     }
+}
+
+/// For the log: "network 2001:db8::/64".
+fn name(key: Key) -> String {
+    let kind = match key.kind {
+        KeyKind::Address => "address",
+        KeyKind::Network => "network",
+        KeyKind::Budget => "budget",
+        KeyKind::Exact => "exact",
+        KeyKind::Inferred => "inferred",
+    };
+    format!("{kind} {}", Network::of(key.address, key.prefix_length))
 }
 
 /// What the future gives before the deadline. After it, the future is not begun.

@@ -139,8 +139,8 @@ impl Writer {
                 self.logged_clock = true;
                 tracing::warn!(
                     event = "store-clock", path = %self.path.display(), seconds_ahead = ahead,
-                    "the system's clock is far from the time of the newest update in the store's file, or has jumped; for a day nothing is \
-                     removed by it: once the clock is right, all records are there"
+                    "the system's clock is far from the time of the newest update in the store's file, or has jumped; for a day no record \
+                     ends by it"
                 );
             }
             None if self.logged_clock => {

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, KeyKind, RecordUpdate, StoredRecord};
+use smtp_fallback_policy::network::Network;
+use smtp_fallback_policy::record::{Record, exempt};
 
 use crate::{Cursor, MemoryStore, Page, Store, StoreError, Swap, Write};
 use unanswered::Unanswered;
@@ -85,6 +87,8 @@ pub(super) enum Conflict {
     Again,
     /// Others have changed the record.
     Lost(u64),
+    /// They have, and an operator's word is to be replayed, on top of theirs. So many other updates are lost.
+    Word(u64),
 }
 
 impl Local {
@@ -242,7 +246,18 @@ impl Local {
             return Conflict::Again;
         };
         if !change.unanswered.iter().any(|value| value == there) {
-            return Conflict::Lost(self.forget(&replay.key));
+            let Some(update) = word_on(there, &replay, change.present()) else {
+                return Conflict::Lost(self.forget(&replay.key));
+            };
+            change.base = Some(there.to_vec());
+            change.expires_in = update.expires_in;
+            change.made = Instant::now();
+            change.version += 1;
+            let lost = std::mem::replace(&mut change.updates, 1) - 1;
+            let now = change.present();
+            let here = self.value(&replay.key, now);
+            self.put(&update, here.as_deref(), replay.key.address, now);
+            return Conflict::Word(lost);
         }
         if replay.expires_in > 0 && there == replay.value {
             return Conflict::InForce(self.replayed(replay));
@@ -293,6 +308,25 @@ impl Local {
             tracing::debug!(key = ?update.key, %error, "not in the local copy");
         }
     }
+}
+
+/// What an operator said meanwhile of a network, that it is let in or is so no longer (P15), on top of what others made of its record. None
+/// where nobody said anything: an operator is told that it holds, all else is evidence that others have as well.
+fn word_on(there: &[u8], replay: &Replay, now: u64) -> Option<RecordUpdate> {
+    if replay.key.kind != KeyKind::Network {
+        return None;
+    }
+    let word = |value: &[u8]| match Record::read(&StoredRecord { key: replay.key, value: value.to_vec() }) {
+        Some(Record::Network(record)) => record.let_in.filter(|let_in| let_in.by_operator),
+        _ => None,
+    };
+    let (before, after) = (replay.base.as_deref().and_then(word), word(&replay.value));
+    if before == after {
+        return None;
+    }
+    let seconds = after.map_or(0, |let_in| let_in.until.saturating_sub(now));
+    let network = Network::of(replay.key.address, replay.key.prefix_length);
+    exempt(network, Some(there), now, u32::try_from(seconds).unwrap_or(u32::MAX)).ok()
 }
 
 /// For whose share of the copy the records under these keys count: the client's, where one of them names it.

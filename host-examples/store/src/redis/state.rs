@@ -231,6 +231,10 @@ impl Shared {
         match state.local.conflicted(replay, there.map(|(value, _)| value)) {
             Conflict::InForce(updates) => done.replayed += updates,
             Conflict::Again => {}
+            Conflict::Word(lost) => {
+                self.dropped.fetch_add(lost, Ordering::Relaxed);
+                done.dropped += lost;
+            }
             Conflict::Lost(updates) => {
                 self.dropped.fetch_add(updates, Ordering::Relaxed);
                 done.dropped += updates;

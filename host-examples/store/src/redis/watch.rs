@@ -80,7 +80,15 @@ pub(super) async fn recover(shared: &Shared) {
     match outcome {
         Ok(Replayed { replayed, dropped }) => {
             if shared.is_back() {
-                tracing::info!(event = "store-recovered", replayed, dropped, "the shared store is in use");
+                match dropped {
+                    0 => tracing::info!(event = "store-recovered", replayed, dropped, "the shared store is in use"),
+                    _ => tracing::warn!(
+                        event = "store-recovered",
+                        replayed,
+                        dropped,
+                        "the shared store is in use; updates were dropped whose records others had changed meanwhile"
+                    ),
+                }
             }
         }
         Err(trouble) => shared.still_away(trouble, Some(&link)),

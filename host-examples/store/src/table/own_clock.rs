@@ -1,9 +1,9 @@
 //! The table's own idea of the time: by it goes what has expired.
 //!
-//! A caller says what time it is, and so does the system; either may be wrong. What was read or written by a wrong clock can be put right,
-//! what was removed by it cannot. So a record is removed when it has expired by the clocks of both the caller and the table; and the table's
-//! clock does not follow the system's at once when that one is far from the time that has passed: it goes on by itself until the
-//! two have been apart for a day. Meanwhile the lesser of the two counts, so that less is removed.
+//! A caller says what time it is, and so does the system; either may be wrong. A record that was ended by a wrong clock cannot be brought back.
+//! So it has expired when it has by the clocks of both the caller and the table; and the table's clock does not follow the system's at
+//! once when that one is far from the time that has passed: it goes on by itself until the two have been apart for a day. Meanwhile the
+//! lesser of the two counts. That a record lives longer than it should does no harm: what is in it has times of its own.
 
 #[cfg(test)]
 use std::sync::Arc;

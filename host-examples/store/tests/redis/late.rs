@@ -4,11 +4,14 @@ use std::io::{Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use smtp_fallback_policy::contract::StoredRecord;
+use smtp_fallback_policy::network::Network;
+use smtp_fallback_policy::record::{Record, exempt};
 use smtp_fallback_store::redis::{RedisSettings, RedisStore};
-use smtp_fallback_store::{Store, Swap};
+use smtp_fallback_store::{Store, Swap, Write};
 
 use crate::server::Server;
-use crate::{connect, network, set, set_for, settings, until, value};
+use crate::{NOW, connect, network, set, set_for, settings, until, value};
 
 const NAME: &str = "smtp-fallback:network:2001:db8:1::/64";
 
@@ -68,6 +71,52 @@ async fn what_others_wrote_after_a_late_write_stays() {
     assert_eq!((health.problem, health.dropped), (None, 7));
     assert_eq!(value(&store, network(1)).await.as_deref(), Some(&b"theirs"[..]));
     assert_eq!(server.ask::<String>(&["GET", NAME]), "theirs");
+}
+
+/// What an operator said while the server was silent holds, whatever others made of the record meanwhile: one was told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn p15_an_operators_word_is_said_again_on_top_of_theirs() {
+    const WEEK: u32 = 7 * 24 * 3600;
+    let lets_in = |value: &[u8]| match Record::read(&StoredRecord { key: network(1), value: value.to_vec() }) {
+        Some(Record::Network(record)) => record.let_in.map(|let_in| (let_in.by_operator, let_in.until)),
+        _ => panic!("no record of a network: {value:?}"),
+    };
+    let of = Network::of(network(1).address, 64);
+    let word = |found: Option<&[u8]>, seconds| exempt(of, found, NOW, seconds).unwrap();
+    // An empty record of a network, and one of another host's that has been let in for an hour.
+    let (empty, hour) = (vec![1, b'n'], word(None, 3600).value);
+    let week = word(None, WEEK);
+    // What is on the server before; what an operator says here; what others write; what is on the server in the end.
+    for (before, said, theirs, expected) in [
+        (None, week.clone(), &empty, Some((true, NOW + u64::from(WEEK)))),
+        (Some(&hour), word(Some(&hour), 0), &week.value, None),
+    ] {
+        let server = Server::start();
+        let store = connect(&limited(&server)).await;
+        if let Some(before) = before {
+            assert_eq!(set_for(&store, network(1), None, before, 3600).await, Ok(Swap::Stored));
+        }
+        server.stop();
+        while !store.health().serves_local_copy {
+            let _ = value(&store, network(4)).await;
+        }
+        let write = Write { expected: before.map(Vec::as_slice), update: &said, source: network(1).address, now: NOW };
+        assert_eq!(store.compare_and_set(write).await, Ok(Swap::Stored));
+        let mut others = UnixStream::connect(server.socket()).unwrap();
+        let mut command = format!("*5\r\n$3\r\nSET\r\n${}\r\n{NAME}\r\n${}\r\n", NAME.len(), theirs.len()).into_bytes();
+        command.extend_from_slice(theirs);
+        command.extend_from_slice(b"\r\n$2\r\nEX\r\n$3\r\n600\r\n");
+        others.write_all(&command).unwrap();
+        server.go_on();
+        let mut answer = [0; 5];
+        others.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+OK\r\n");
+        let health = until(&store, |health| !health.serves_local_copy).await;
+        assert_eq!((health.problem, health.dropped), (None, 0));
+        let found: Option<Vec<u8>> = server.ask(&["GET", NAME]);
+        assert_eq!(found.as_deref().and_then(lets_in), expected);
+        assert_eq!(value(&store, network(1)).await, found);
+    }
 }
 
 /// Extended here, the record expired on the server, which was not told in time. The extension counts all the same.
