@@ -13,12 +13,13 @@ Usage: smtp-fallback-smtpd --config FILE [--check-config] [--observe]
   --check-config   Load everything that the configuration names, print errors and warnings, and exit:
                    0 if it can be used, 1 if not. Run it as the server's user, whose rights count; no
                    listener is bound, the control socket and the monitor's port only for a moment where
-                   they are free, and neither upstream nor a name server is asked.
+                   they are free, and neither upstream nor Redis nor a name server is asked.
   --observe        Refuse nothing, whatever the policy's mode: log what would have been answered.
   --help           Print this text.
   --version        Print the version.
 
-SIGHUP reads the policy and the certificates again; SIGTERM and SIGINT finish what is in hand and end the server.
+SIGHUP reads the policy and the certificates again, and logs what else has changed in FILE, which takes a restart.
+SIGTERM and SIGINT finish what is in hand and end the server.
 
 Exit status: 0 after a shutdown by SIGTERM or SIGINT, 1 when the server cannot start, 2 for a wrong command line.
 ";

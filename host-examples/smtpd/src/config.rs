@@ -3,6 +3,7 @@
 //! Whatever is wrong is refused with its place, what was expected and what to do; nothing is ignored.
 
 mod arrivals;
+mod changes;
 mod limits;
 mod records;
 mod upstream;
@@ -20,6 +21,7 @@ use crate::trusted::Trusted;
 use crate::upstream::Address;
 
 pub use arrivals::Ipv4Arrivals;
+pub use changes::InForce;
 pub use limits::{Limits, PolicyLimits, Verify};
 pub use records::{Monitor, Store};
 pub use upstream::Upstream;
@@ -151,8 +153,11 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// Reads the file. Relative paths in it start at its own folder.
     pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
-        let mut config: Config = toml::from_str(&text).map_err(|error| ConfigError::Invalid(path.to_owned(), Box::new(error)))?;
+        InForce::read(path).map(|(config, _)| config)
+    }
+
+    fn from_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Invalid(path.to_owned(), Box::new(error)))?;
         config.check().map_err(|text| ConfigError::Contradiction(path.to_owned(), text))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in config.files() {

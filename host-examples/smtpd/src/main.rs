@@ -8,7 +8,7 @@ use std::time::Duration;
 use smtp_fallback_embed::FailureCounts;
 use smtp_fallback_policy::contract::Mode;
 use smtp_fallback_smtpd::args::{Args, HELP, Run};
-use smtp_fallback_smtpd::config::Config;
+use smtp_fallback_smtpd::config::{Config, InForce};
 use smtp_fallback_smtpd::load::{self, LoadedPolicy, PolicyError, PolicySource};
 use smtp_fallback_smtpd::records::{self, RecordsError};
 use smtp_fallback_smtpd::server::{Listeners, Server};
@@ -42,9 +42,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let done = Config::from_file(&run.config)
+    let done = InForce::read(&run.config)
         .map_err(Into::into)
-        .and_then(|config| if run.check { check(&config, &run) } else { serve(&config, &run) });
+        .and_then(|(config, in_force)| if run.check { check(&config, &run) } else { serve(&config, in_force, &run) });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,8 +62,9 @@ fn check(config: &Config, run: &Run) -> Outcome {
     if let Err(error) = runtime()?.block_on(async { load::check_service(config) }) {
         errors.push(error.to_string());
     }
-    let beside = beside::check(config);
-    errors.extend(beside.errors);
+    let mut found = beside::check(config);
+    records::check(&config.store, &mut found);
+    errors.extend(found.errors);
     if let Some(user) = &config.user
         && let Err(error) = privileges::check(user, config.group.as_deref())
     {
@@ -88,7 +89,7 @@ fn check(config: &Config, run: &Run) -> Outcome {
             mode = Some(policy.mode);
         }
     }
-    for warning in &beside.warnings {
+    for warning in &found.warnings {
         println!("warning: {warning}");
     }
     let arrivals = config.ipv4_arrivals();
@@ -106,7 +107,7 @@ fn check(config: &Config, run: &Run) -> Outcome {
     }
 }
 
-fn serve(config: &Config, run: &Run) -> Outcome {
+fn serve(config: &Config, in_force: InForce, run: &Run) -> Outcome {
     log::start(&config.log, config.log_format);
     let listeners = Listeners::bind(config)?;
     let monitoring = beside::monitor(config);
@@ -151,9 +152,9 @@ fn serve(config: &Config, run: &Run) -> Outcome {
         let decider = policy.as_ref().ok().map(LoadedPolicy::decider);
         let service = Arc::new(load::service(config, decider, Arc::clone(&store), Some(Arc::clone(&monitor)))?);
         let server = Server::new(listeners, Arc::clone(&service))?;
-        let policies = Arc::new(Policies { source: Mutex::new(source), watched, service: Arc::clone(&service) });
+        let policies = Arc::new(Policies { source: Mutex::new(source), watched, service: Arc::clone(&service), in_force });
         if let Some(listener) = monitoring {
-            tracing::info!(address = %listener.address(), "metrics and status page");
+            tracing::info!(event = "monitor-available", address = %listener.address(), "metrics and status page");
             let monitor = Arc::clone(&monitor);
             tokio::spawn(async move {
                 if let Err(error) = listener.serve(monitor).await {
@@ -162,7 +163,7 @@ fn serve(config: &Config, run: &Run) -> Outcome {
             });
         }
         if let Some(control) = control {
-            tracing::info!(path = %control.path().display(), "control socket");
+            tracing::info!(event = "control-available", path = %control.path().display(), "control socket");
             let service = Arc::clone(&service);
             let keys_of = Arc::new(move |client| records::keys_of(&service.policy, client));
             let store = Arc::clone(&store);
@@ -194,6 +195,7 @@ fn serve(config: &Config, run: &Run) -> Outcome {
                         _ = interrupt.recv() => break,
                         _ = hangup.recv(), if !stopping => {
                             notify::reloading();
+                            policies.compare().await;
                             policies.reload().await;
                             notify::ready();
                         }
@@ -219,9 +221,18 @@ struct Policies {
     source: Mutex<PolicySource>,
     watched: Arc<Watched>,
     service: Arc<Service>,
+    in_force: InForce,
 }
 
 impl Policies {
+    /// Says what else has changed, which is not read again.
+    async fn compare(self: &Arc<Self>) {
+        let policies = Arc::clone(self);
+        if let Err(error) = tokio::task::spawn_blocking(move || policies.in_force.report()).await {
+            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
+        }
+    }
+
     /// Reads policy and certificates again. What has an error stays as it was.
     async fn reload(self: &Arc<Self>) {
         let policies = Arc::clone(self);
@@ -231,7 +242,7 @@ impl Policies {
     }
 
     fn reload_now(&self) {
-        let Policies { source, watched, service } = self;
+        let Policies { source, watched, service, .. } = self;
         // Held to the end: of two reloads the later one is to stay in force.
         let mut source = source.blocking_lock();
         let loaded = source.load();
@@ -280,7 +291,8 @@ fn report(loaded: &Result<LoadedPolicy, PolicyError>) {
 }
 
 /// What the domains' MX records have to be like, or refused mail comes late or not at all (D1 to D3).
-const MX_RULE: &str = "at each preference, the domains need one MX host with IPv6 only and one with IPv4 only; check by: smtp-fallback mx DOMAIN";
+const MX_RULE: &str =
+    "at each preference, the domains need one MX host with IPv6 only and one with IPv4 only; check by: smtp-fallback mx DOMAIN";
 
 /// What enforcing without IPv4 comes to (A20).
 const NOT_OVER_IPV4: &str = "the policy enforces, but reachable_over_ipv4 is false: nothing will be refused";

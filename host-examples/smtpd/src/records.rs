@@ -1,7 +1,10 @@
 //! The store of the policy's records that the configuration names.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use smtp_fallback_store::embedded::{EmbeddedError, EmbeddedStore};
 use smtp_fallback_store::redis::{RedisError, RedisStore};
 use smtp_fallback_store::{MemoryStore, Secret, Store};
 
+use crate::beside::Found;
 use crate::config;
 use crate::policy::Policy;
 
@@ -18,6 +22,10 @@ use crate::policy::Policy;
 const SECRET_TIME: Duration = Duration::from_secs(3);
 /// The pause between two attempts to get it later.
 const SECRET_PAUSE: Duration = Duration::from_secs(5);
+/// What the name of the file's lock ends with.
+const LOCK_SUFFIX: &str = ".lock";
+/// What a database of redb begins with.
+const DATABASE: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 /// Why the records cannot be kept as configured.
 #[derive(Debug)]
@@ -54,6 +62,57 @@ pub async fn open(config: &config::Store) -> Result<Arc<dyn Store>, RecordsError
     let (store, opened) = EmbeddedStore::open(path, config.limits()).map_err(|error| RecordsError::File(path.clone(), error))?;
     tracing::info!(event = "records-loaded", records = opened.records, new_secret = opened.secret_is_new);
     Ok(Arc::new(store))
+}
+
+/// Whether [`open`] could succeed. No shared store is asked, no lock is taken, and nothing is left or changed: a running server may use them.
+pub fn check(config: &config::Store, found: &mut Found) {
+    if let Some(settings) = &config.redis
+        && let Err(error) = settings.validate()
+    {
+        found.errors.push(RecordsError::Redis(error).to_string());
+    }
+    let Some(path) = &config.path else { return };
+    let mut lock = OsString::from(path);
+    lock.push(LOCK_SUFFIX);
+    match usable(path).and_then(|file| usable(Path::new(&lock)).map(|_| file)) {
+        Err(error) => found.errors.push(RecordsError::File(path.clone(), error).to_string()),
+        Ok(Some(file)) if !is_database(&file) => found.warnings.push(format!(
+            "store.path: {} is damaged, or no file of records: the start will set it aside under another name, and begin without records",
+            path.display()
+        )),
+        Ok(_) => {}
+    }
+}
+
+/// The file, if there is one; else whether it can be made.
+fn usable(path: &Path) -> Result<Option<File>, EmbeddedError> {
+    let unusable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => EmbeddedError::NoFolder { path: path.to_owned() },
+        io::ErrorKind::PermissionDenied => EmbeddedError::NoPermission { path: path.to_owned() },
+        _ => EmbeddedError::Io { path: path.to_owned(), doing: "open", source },
+    };
+    if path.symlink_metadata().is_ok() {
+        // Before it is opened: that may do something to what is no file.
+        if !path.metadata().map_err(unusable)?.is_file() {
+            return Err(unusable(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+        }
+        return OpenOptions::new().read(true).write(true).open(path).map(Some).map_err(unusable);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let trial = folder.join(format!(".smtp-fallback-check-{}", std::process::id()));
+    fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(unusable)?;
+    Ok(None)
+}
+
+/// Whether the file begins as one of the store's does, or is empty.
+fn is_database(file: &File) -> bool {
+    let mut begin = Vec::new();
+    match file.take(DATABASE.len() as u64).read_to_end(&mut begin) {
+        Ok(0) => true,
+        Ok(_) => begin == DATABASE,
+        // What is wrong there, the start says.
+        Err(_) => true,
+    }
 }
 
 /// The secret of the store; nothing while a shared store gives none.

@@ -319,7 +319,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Command::Rset => Ok(self.reset().await),
             Command::Noop => Ok(Reply::new(250, "2.0.0", "OK")),
             Command::Vrfy => Ok(Reply::new(252, "2.5.0", "send some mail, and it will be tried")),
-            Command::Help => Ok(Reply::new(214, "2.0.0", "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT")),
+            Command::Help => {
+                let starttls = if self.offers_tls() { "STARTTLS " } else { "" };
+                let text = format!("EHLO HELO {starttls}MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT");
+                Ok(Reply::new(214, "2.0.0", text))
+            }
             Command::Fallback { argument } => self.fallback(argument),
             Command::Quit => Ok(Reply::new(221, "2.0.0", "closing").and_close()),
         };

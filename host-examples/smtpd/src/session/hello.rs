@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let keywords = [
                 (true, "PIPELINING"),
                 (true, size.as_str()),
-                (self.service.certificates.is_some() && self.tls == Tls::None, "STARTTLS"),
+                (self.offers_tls(), "STARTTLS"),
                 (enhanced_status_codes, "ENHANCEDSTATUSCODES"),
                 (eight_bit_mime, "8BITMIME"),
                 (dsn, "DSN"),
@@ -115,6 +115,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.keyword_shown = false;
         self.acknowledged = false;
         self.offered = Offered::default();
+    }
+
+    /// Whether STARTTLS would begin a handshake.
+    pub(super) fn offers_tls(&self) -> bool {
+        self.service.certificates.is_some() && self.tls == Tls::None
     }
 
     /// Only clients over IPv6 have something to fall back from (A23).

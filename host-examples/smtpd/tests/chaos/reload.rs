@@ -1,5 +1,6 @@
 //! SIGHUP and SIGTERM, also in the middle of a load: policy and certificates change for those who come later, and for nobody else.
 
+mod configuration;
 mod tls;
 
 use std::fs;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod beside;
+mod checked;
+mod documented;
 mod limits;
 mod policy;
 mod process;

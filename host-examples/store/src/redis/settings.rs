@@ -105,7 +105,16 @@ impl RedisSettings {
         files.into_iter().flatten()
     }
 
-    /// Checks everything that can be checked without the server.
+    /// Checks everything that can be checked without the server, the files too: [`super::RedisStore::connect`] fails where this does, and
+    /// nowhere else.
+    ///
+    /// # Errors
+    /// See [`RedisError`].
+    pub fn validate(&self) -> Result<(), RedisError> {
+        super::link::Client::new(&self.check()?).map(|_| ())
+    }
+
+    /// The settings, checked, with the contents of the files.
     pub(super) fn check(&self) -> Result<Checked, RedisError> {
         let wrong = |setting, problem: String| RedisError::Setting { setting, problem };
         match (self.servers.len(), self.cluster) {

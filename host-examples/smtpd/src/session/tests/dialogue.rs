@@ -28,6 +28,8 @@ async fn announces_what_it_can_do() {
          250-CHUNKING\r\n250-SMTPUTF8\r\n250 IPV6-IPV4-FALLBACK\r\n"
     );
     assert_eq!(client.command("HELO client.example").await, "250 mx.demo.example\r\n");
+    let help = client.command("HELP").await;
+    assert!(help.contains(" MAIL ") && !help.contains("STARTTLS"), "there are no certificates: {help}");
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ async fn a_message_under_tls() {
     let pki = new_pki();
     let mut client = connected(setting(pki_files(&pki)), &[]).await;
     assert_eq!(client.command("STARTTLS").await, "503 5.5.1 EHLO must come first\r\n");
+    assert!(client.command("HELP").await.contains(" STARTTLS "));
     assert!(client.command(HELLO).await.contains("250-STARTTLS\r\n"));
     assert!(client.command("STARTTLS").await.starts_with("220 2.0.0 "));
     let mut client = Secure::start(client, &connector(None).expect("supported")).await;
@@ -59,6 +60,8 @@ async fn a_message_under_tls() {
     let replies = client.replies("EHLO client.example\r\n", "250 ").await;
     assert!(!replies.contains("STARTTLS"), "{replies}");
     assert_eq!(client.replies("STARTTLS\r\n", "503").await, "503 5.5.1 TLS is in use already\r\n");
+    let help = client.replies("HELP\r\n", "214").await;
+    assert!(help.contains(" MAIL ") && !help.contains("STARTTLS"), "{help}");
     client.replies(&format!("{MAIL}\r\n{RCPT}\r\nDATA\r\n"), "354").await;
     client.replies(&format!("{MESSAGE}.\r\n"), "250 2.0.0").await;
     let new = client.maildir.path().join("new");

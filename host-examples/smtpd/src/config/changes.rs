@@ -1,0 +1,112 @@
+//! What has changed in the file since the start. Only a restart puts it in force.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::{Config, ConfigError};
+
+/// No configuration is longer, in octets.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The file as the server has it in force.
+#[derive(Clone)]
+pub struct InForce {
+    path: PathBuf,
+    settings: Table,
+}
+
+impl InForce {
+    /// Reads the file, as [`Config::from_file`] does, and remembers what it says.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_file`].
+    pub fn read(path: &Path) -> Result<(Config, InForce), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
+        let config = Config::from_text(path, &text)?;
+        Ok((config, InForce { path: path.to_owned(), settings: table(path, &text)? }))
+    }
+
+    /// Reads the file again: the settings that have another value now, such as `domains` or `limits.idle`, in the order of the alphabet. A
+    /// default that is written out counts as another value. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_file`].
+    pub fn changes(&self) -> Result<Vec<String>, ConfigError> {
+        let text = text(&self.path).map_err(|error| ConfigError::Unreadable(self.path.clone(), error))?;
+        Config::from_text(&self.path, &text)?;
+        let mut changed = Vec::new();
+        compare("", &self.settings, &table(&self.path, &text)?, &mut changed);
+        Ok(changed)
+    }
+
+    /// Says in the log what of the file needs a restart, or what is wrong with it. Blocks.
+    pub fn report(&self) {
+        match self.changes() {
+            Ok(changed) if changed.is_empty() => {}
+            Ok(changed) => tracing::warn!(
+                event = "restart-needed",
+                changed = changed.join(", "),
+                "these settings of the configuration have changed, and only a restart puts them in force: the old ones stay"
+            ),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(event = "configuration-error", error, "with this configuration the server would not start again");
+            }
+        }
+    }
+}
+
+/// From what is no file (a pipe, a device) text may never come, or come without an end.
+fn text(path: &Path) -> io::Result<String> {
+    let file = std::fs::metadata(path)?;
+    if !file.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    if file.len() > FILE_MAX {
+        return Err(io::Error::other(format!("it has {} octets, and a configuration has at most 1 MiB", file.len())));
+    }
+    std::fs::read_to_string(path)
+}
+
+fn table(path: &Path, text: &str) -> Result<Table, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Invalid(path.to_owned(), Box::new(error)))
+}
+
+/// The names of the settings that differ, those in tables by the names of the tables too. A table that is absent is an empty one.
+fn compare(within: &str, old: &Table, new: &Table, changed: &mut Vec<String>) {
+    let empty = Table::new();
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let full = format!("{within}{name}");
+        match (old.get(name), new.get(name)) {
+            (Some(Value::Table(old)), Some(Value::Table(new))) => compare(&format!("{full}."), old, new, changed),
+            (Some(Value::Table(old)), None) => compare(&format!("{full}."), old, &empty, changed),
+            (None, Some(Value::Table(new))) => compare(&format!("{full}."), &empty, new, changed),
+            (old, new) if old == new => {}
+            _ => changed.push(full),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_differ_are_named_by_their_tables() {
+        let changed = |old: &str, new: &str| {
+            let mut changed = Vec::new();
+            let table = |text| toml::from_str(text).expect("TOML");
+            compare("", &table(old), &table(new), &mut changed);
+            changed
+        };
+        assert_eq!(changed("a = 1\nb = [1, 2]\n[c]\nd = 1", "b = [ 1, 2 ]\na = 1 # one\nc = {d = 1}"), [""; 0]);
+        assert_eq!(changed("a = 1\nb = 2", "a = 2\nc = 2"), ["a", "b", "c"]);
+        assert_eq!(changed("[s]\npath = \"a\"", "[s.redis]\nservers = []"), ["s.path", "s.redis.servers"]);
+        assert_eq!(changed("[[l]]\na = 1", "[[l]]\na = 1\n[[l]]\na = 2"), ["l"]);
+        assert_eq!(changed("a = 1", "[a]\nb = 1"), ["a"]);
+    }
+}
