@@ -9,6 +9,7 @@ use smtp_fallback_store::control::ControlStore;
 use smtp_fallback_store::{Cursor, Listed, Page, Store as _, Swap, Write};
 
 use crate::fail::Fail;
+use crate::output::remark;
 use crate::time::now;
 
 /// Records of one request.
@@ -23,6 +24,16 @@ pub(crate) struct Host(ControlStore);
 impl Host {
     pub(crate) async fn connect(socket: &Path) -> Result<Host, Fail> {
         Ok(Host(ControlStore::connect(socket).await?))
+    }
+
+    /// After a change: says where it may not last, since the host has only a local copy of its shared store. `then` is what may become of it.
+    pub(crate) async fn remark_if_alone(&self, then: &str) {
+        // Nothing is said where the host does not tell: the change is made all the same.
+        if self.0.host_health().await.is_ok_and(|health| health.serves_local_copy) {
+            remark(&format!(
+                "The host's shared store gives no answer, or takes no writes: this holds on this host only until it does again; {then}."
+            ));
+        }
     }
 
     /// The keys of an address, its network and its /48 under the policy in force.
@@ -40,7 +51,8 @@ impl Host {
     /// Hands all records to `each`, until it says that it has enough.
     pub(crate) async fn scan(&self, mut each: impl FnMut(Listed) -> Result<bool, Fail>) -> Result<(), Fail> {
         let mut cursor = Cursor::default();
-        // Bounded by the number of records: a store gives at least one, or the end.
+        // A page may be empty and lead on, as where a part of the records has expired. It ends with the store's walk
+        // through its records.
         loop {
             let Page { records, next } = self.0.scan(cursor, PAGE, now()).await?;
             for record in records {

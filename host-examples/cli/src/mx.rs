@@ -60,7 +60,7 @@ struct Report<'a> {
 pub(crate) async fn run(options: MxOptions) -> Result<(), Fail> {
     let layout = match &options.zone {
         Some(file) => zone_file::read(file, &options.domain)?,
-        None => dns::look_up(&options.domain, options.server).await?,
+        None => dns::look_up(&options.domain, options.server, dns::TIME).await?,
     };
     let findings = rules::check(&layout);
     let senders = senders::all(&layout);

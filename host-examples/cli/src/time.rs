@@ -36,12 +36,12 @@ pub(crate) fn distance(time: u64, now: u64) -> String {
     }
 }
 
-/// "3 minutes": in one unit, of which there are at least two, or one that is exact; rounded down.
+/// "3 minutes": in one unit, of which there are at least two, or one that is exact; to the nearest.
 pub(crate) fn length(seconds: u64) -> String {
     let units = [(DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")];
     let fits = |unit| seconds >= 2 * unit || seconds == unit;
     let (unit, name) = units.into_iter().find(|&(unit, _)| fits(unit)).unwrap_or((1, "second"));
-    let count = seconds / unit;
+    let count = seconds / unit + u64::from(seconds % unit * 2 >= unit.max(2));
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -59,7 +59,11 @@ mod tests {
         assert_eq!(length(60), "1 minute");
         assert_eq!(length(7 * DAY), "7 days");
         assert_eq!(length(DAY), "1 day");
-        assert_eq!(length(2 * DAY - 1), "47 hours");
+        // To the nearest: seconds after `--for 7d`, it ends in 7 days.
+        assert_eq!(length(7 * DAY - 3), "7 days");
+        assert_eq!(length(2 * DAY - 1), "48 hours");
+        assert_eq!(length(2 * DAY + DAY / 2 - 1), "2 days");
+        assert_eq!(length(u64::MAX), "213503982334601 days");
     }
 
     #[test]

@@ -1,20 +1,27 @@
 //! Records in words for people.
 
 use smtp_fallback_monitor::visible;
-use smtp_fallback_policy::contract::{KeyKind, StoredRecord};
-use smtp_fallback_policy::record::{Evidence, LetIn, MESSAGE, MailRecord, NetworkRecord, Record, RefusedFor, Window};
+use smtp_fallback_policy::contract::{Key, KeyKind, StoredRecord};
+use smtp_fallback_policy::record::{
+    Evidence, LetIn, MESSAGE, MailRecord, NetworkRecord, Record, RefusedFor, Settled, SettledBy, Window,
+};
 
 use crate::target::{key_name, kind_name};
 use crate::time::{date, date_and_distance, distance, length};
 
-/// A heading, and a line for each thing that is known.
-pub(crate) fn described(record: &StoredRecord, now: u64) -> Vec<String> {
+/// What a record is about, such as "network 2001:db8::/64".
+pub(crate) fn heading(key: &Key) -> String {
     // The name of a mail has its kind in it.
-    let kind = match record.key.kind {
+    let kind = match key.kind {
         KeyKind::Exact | KeyKind::Inferred => "mail",
         kind => kind_name(kind),
     };
-    let mut lines = vec![format!("{kind} {}", key_name(&record.key))];
+    format!("{kind} {}", key_name(key))
+}
+
+/// A heading, and a line for each thing that is known.
+pub(crate) fn described(record: &StoredRecord, now: u64) -> Vec<String> {
+    let mut lines = vec![heading(&record.key)];
     let known = match Record::read(record) {
         None => {
             vec![format!("unreadable: {} octets that are no record of this version; it counts as absent", record.value.len())]
@@ -45,7 +52,11 @@ fn network_record(record: &NetworkRecord, now: u64) -> Vec<String> {
     if let Some(penalty) = record.penalty {
         let simulated = if penalty.simulated { " (only observed)" } else { "" };
         lines.push(if penalty.refuse_until > now {
-            format!("refused at the greeting until {}{simulated}", date_and_distance(penalty.refuse_until, now))
+            let until = date_and_distance(penalty.refuse_until, now);
+            match record.let_in.is_some_and(|let_in| let_in.in_force(now)) {
+                true => format!("would be refused at the greeting until {until}{simulated}, were it not let in"),
+                false => format!("refused at the greeting until {until}{simulated}"),
+            }
         } else {
             format!("its last penalty ended {}{simulated}", distance(penalty.refuse_until, now))
         });
@@ -54,8 +65,10 @@ fn network_record(record: &NetworkRecord, now: u64) -> Vec<String> {
     let waiting: Vec<u64> = record.waiting.iter().flatten().map(|waiting| waiting.since).collect();
     if let Some(oldest) = waiting.iter().min() {
         let count = waiting.len();
+        // The record has no room for more.
+        let at_least = if count == record.waiting.len() { "at least " } else { "" };
         lines.push(format!(
-            "{count} refused {} not seen since; the oldest was refused {}",
+            "{at_least}{count} refused {} not seen since; the oldest was refused {}",
             mails(count),
             date_and_distance(*oldest, now)
         ));
@@ -86,10 +99,18 @@ fn mail_record(mail: &MailRecord, now: u64) -> Vec<String> {
         "" => "a bounce".to_owned(),
         domain => format!("mail of {}", quoted(domain)),
     };
+    // The last time that is counted it may have been let in or rejected, not refused.
+    let last_was_none =
+        |settled: Settled| matches!(settled.by, SettledBy::LetIn | SettledBy::Rejected) && settled.at == mail.last_refusal;
+    let (what, how) = match (mail.settled.is_some_and(last_was_none), mail.refused_for) {
+        (false, _) => ("refused", ""),
+        (true, RefusedFor::Unauthenticated) => ("came", " without authentication"),
+        (true, RefusedFor::Distrusted) => ("came", ""),
+    };
     let times = match mail.refusals {
-        1 => format!("refused once, {}", date_and_distance(mail.first_refusal, now)),
+        1 => format!("{what} once{how}, {}", date_and_distance(mail.first_refusal, now)),
         n => format!(
-            "refused {n} times in {}, the last time {}",
+            "{what} {n} times{how} in {}, the last time {}",
             length(mail.last_refusal.saturating_sub(mail.first_refusal)),
             date_and_distance(mail.last_refusal, now)
         ),
@@ -112,7 +133,7 @@ fn mail_record(mail: &MailRecord, now: u64) -> Vec<String> {
 
 fn settled_word(word: &str) -> &'static str {
     match word {
-        "ipv4" => "arrived over IPv4",
+        "ipv4" => "was brought over IPv4",
         "ipv6" => "passed over IPv6",
         "let-in" => "was let in",
         _ => "was rejected",

@@ -23,6 +23,9 @@ pub(crate) fn render(monitor: &Monitor, now: u64, refresh: u64) -> Result<String
     let census = monitor.census();
     let policy = monitor.policy();
     let view = View { now };
+    let health = monitor.health();
+    let mut problems = monitor.problems();
+    problems.extend(lost(health.dropped));
     let page = Page {
         name: monitor.name(),
         software: monitor.software(),
@@ -30,9 +33,9 @@ pub(crate) fn render(monitor: &Monitor, now: u64, refresh: u64) -> Result<String
         refresh,
         begun: view.time(monitor.begun()),
         mode: policy.mode.map(|mode| mode == Mode::Enforce),
-        problems: monitor.problems(),
-        failures: monitor.failures().into_iter().filter(|(_, count)| *count > 0).collect(),
-        store: view.store(&monitor.health()),
+        problems,
+        failures: monitor.failures().into_iter().filter(|(_, count)| *count > 0).map(failed).collect(),
+        store: view.store(&health),
         census: census.report.as_deref().map(|report| view.census(report)),
         lets_in: LETS_IN,
     };
@@ -50,7 +53,7 @@ struct Page<'a> {
     /// Whether refusals reach clients; absent without a policy.
     mode: Option<bool>,
     problems: Vec<Problem>,
-    failures: Vec<(&'static str, u64)>,
+    failures: Vec<String>,
     store: StoreView,
     census: Option<CensusView>,
     /// Who lets in what.
@@ -70,7 +73,7 @@ struct StoreView {
     works: bool,
     local_copy: bool,
     records: Option<String>,
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<String>,
 }
 
 struct CensusView {
@@ -111,7 +114,7 @@ struct NeverRow {
     sender_domains: Vec<String>,
     more_sender_domains: bool,
     since: Option<Time>,
-    refusals: Option<String>,
+    came: Option<String>,
     lacked: String,
     is_distrusted: bool,
     oldest_waiting: Option<Time>,
@@ -162,17 +165,21 @@ impl View {
             (Some(records), Some(capacity)) => Some(format!("{} of at most {}", number(records), number(capacity))),
         };
         let facts = [
-            ("updates not on disk yet", health.unsaved),
-            ("records dropped for want of room", health.evicted),
-            ("calls without an answer in time", health.timeouts),
-            ("updates lost", health.dropped),
+            (health.unsaved, "update", "not on disk yet"),
+            (health.evicted, "record", "dropped for want of room"),
+            (health.timeouts, "call", "without an answer in time"),
+            (health.dropped, "update", "lost"),
         ];
         StoreView {
             kind,
             works: health.problem.is_none(),
             local_copy: health.serves_local_copy,
             records,
-            facts: facts.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, number(count))).collect(),
+            facts: facts
+                .into_iter()
+                .filter(|(count, ..)| *count > 0)
+                .map(|(n, what, how)| format!("{} {how}", counted(n, what)))
+                .collect(),
         }
     }
 
@@ -214,7 +221,8 @@ impl View {
             sender_domains: shown(&entry.sender_domains),
             more_sender_domains: entry.sender_domains.more,
             since: entry.since.map(|since| self.time(since)),
-            refusals: some_number(entry.refusals),
+            came: some_number(entry.refusals)
+                .map(|_| format!("{}{}", counted(entry.refusals, "time"), entry.without_authentication())),
             lacked: visible(&entry.lacked).to_string(),
             is_distrusted: entry.is_distrusted(),
             oldest_waiting: entry.oldest_waiting.map(|since| self.time(since)),
@@ -255,7 +263,7 @@ fn table<T, R>(listing: &Listing<T>, most: usize, row: impl Fn(&T) -> R) -> Tabl
 
 fn settled(settled: SettledMails) -> [(&'static str, String); 4] {
     [
-        ("arrived over IPv4, as it was asked to", settled.ipv4),
+        ("was brought over IPv4, as it was asked to", settled.ipv4),
         ("came over IPv6 again and passed", settled.ipv6),
         ("came over IPv6 again and was let in", settled.let_in),
         ("came over IPv6 again and was rejected", settled.rejected),
@@ -265,6 +273,26 @@ fn settled(settled: SettledMails) -> [(&'static str, String); 4] {
 
 fn clients(clients: &Clients) -> Vec<(&'static str, String, &'static str)> {
     clients.by_kind().iter().map(|(kind, count)| (kind.label(), number(*count), kind.meaning())).collect()
+}
+
+/// What the store lost leaves nothing well: what it said of clients is forgotten.
+fn lost(updates: u64) -> Option<Problem> {
+    let were = if updates == 1 { "was" } else { "were" };
+    let text = format!(
+        "{} {were} lost since the start: what they said of clients, such as a penalty or a refused mail, may be forgotten",
+        counted(updates, "update")
+    );
+    (updates > 0).then_some(Problem { with: "store", text, is_failure: false })
+}
+
+/// "3 calls failed: deadline".
+fn failed((kind, count): (&'static str, u64)) -> String {
+    format!("{} failed: {kind}", counted(count, "call"))
+}
+
+/// "1 call", "1,234 calls".
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
 }
 
 /// "1,234,567".
@@ -305,6 +333,9 @@ mod tests {
     fn numbers_have_groups_of_three() {
         for (n, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(number(n), expected);
+        }
+        for (kind, count, expected) in [("trap", 1, "1 call failed: trap"), ("deadline", 3, "3 calls failed: deadline")] {
+            assert_eq!(failed((kind, count)), expected);
         }
         for (n, expected) in [(9.0, "9"), (9.25, "9.2"), (0.96, "1"), (0.0, "0")] {
             assert_eq!(messages(n), expected);

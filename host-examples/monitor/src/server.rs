@@ -167,10 +167,23 @@ async fn healthz(State(monitor): State<Arc<Monitor>>) -> Response {
         true => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
     };
     for problem in &problems {
-        let text = problem.text.lines().collect::<Vec<_>>().join("; ");
-        body.push_str(&format!("{}: {}\n", problem.with, crate::visible(&text)));
+        body.push_str(&format!("{}: {}\n", problem.with, crate::visible(&on_one_line(&problem.text))));
     }
     plain(status, body)
+}
+
+/// "policy.json: line 1: …; line 2: …".
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        match line.chars().last() {
+            None => {}
+            Some(':') => line.push(' '),
+            Some(_) => line.push_str("; "),
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 fn asset(content_type: &'static str, text: &'static str) -> Response {

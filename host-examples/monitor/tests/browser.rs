@@ -85,6 +85,10 @@ async fn gate(host: SocketAddr, mut passes: impl FnMut(&str) -> bool + Send + 's
 
 /// Runs Chromium on the page; gives what it prints.
 async fn chromium(address: SocketAddr, path: &str, arguments: &[&str]) -> String {
+    browse(&format!("http://{address}{path}"), arguments).await
+}
+
+async fn browse(url: &str, arguments: &[&str]) -> String {
     let profile = tempfile::tempdir().unwrap();
     // Should it hang, coreutils' `timeout` ends it, with its children.
     let mut command = Command::new("timeout");
@@ -101,7 +105,7 @@ async fn chromium(address: SocketAddr, path: &str, arguments: &[&str]) -> String
         .args(["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(arguments)
-        .arg(format!("http://{address}{path}"))
+        .arg(url)
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("coreutils are there");
     let (dom, log) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
@@ -158,6 +162,25 @@ async fn the_page_says_when_the_host_no_longer_answers() {
     let dom = chromium(address, "/?refresh=1", &["--virtual-time-budget=4000", "--dump-dom"]).await;
     assert!(dom.contains("This host has not answered since"), "{dom}");
     assert!(dom.contains("<strong>observe</strong>"), "what it said before stays: {dom}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_320_pixels_does_not_scroll_sideways() {
+    let address = host().await.serve().await;
+    let page = common::get(address, "/").await.body;
+    let style = common::get(address, "/status.css").await.body;
+    // The window of a browser is wider; a frame need not be. The page itself lets nobody frame it, so this is a copy.
+    let folder = tempfile::tempdir().unwrap();
+    let page = page.replace("<link rel=\"stylesheet\" href=\"/status.css\">", &format!("<style>{style}</style>"));
+    let page = page.replace("<script src=\"/status.js\" defer></script>", "");
+    assert!(page.contains("<style>") && !page.contains("<script "));
+    std::fs::write(folder.path().join("page.html"), page).unwrap();
+    let frame = "<iframe src=page.html width=320 height=900 style='border:0' onload=\"let e = this.contentDocument.documentElement; \
+                 document.title = 'width ' + e.clientWidth + ' needs ' + e.scrollWidth\"></iframe>";
+    std::fs::write(folder.path().join("frame.html"), frame).unwrap();
+    let file = folder.path().join("frame.html");
+    let dom = browse(&format!("file://{}", file.display()), &["--allow-file-access-from-files", "--dump-dom"]).await;
+    assert!(dom.contains("<title>width 320 needs 320</title>"), "{}", dom.chars().take(300).collect::<String>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

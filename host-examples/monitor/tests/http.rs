@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::{Host, Mail, exchange, get, mail, now};
 use smtp_fallback_monitor::PolicyState;
 use smtp_fallback_policy::contract::{Key, StoredRecord};
-use smtp_fallback_store::{BoxFuture, Cursor, Health, Page, Secret, Store, StoreError, Swap, Write};
+use smtp_fallback_store::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret, Store, StoreError, Swap, Write};
 
 /// A host with a refusal, a penalty, a client that is let in, and a client with a hostile name.
 async fn busy_host() -> Host {
@@ -141,6 +141,74 @@ async fn a_host_without_mail_says_so() {
     }
 }
 
+#[tokio::test]
+async fn in_observe_mode_the_page_says_where_to_look() {
+    for (mode, is_said) in [("observe", true), ("enforce", false)] {
+        let host = Host::new(&format!(r#"{{"mode": "{mode}"}}"#));
+        host.census(now()).await;
+        let page = get(host.serve().await, "/").await.body;
+        let words = "no mail is refused, so the lists of refused mail below stay empty";
+        assert_eq!((page.contains(words), page.contains("smtp_fallback_would_decisions_total")), (is_said, is_said), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn every_table_can_be_scrolled_by_itself() {
+    let host = busy_host().await;
+    let page = get(host.serve().await, "/").await.body;
+    let tables: Vec<&str> = page.split("<table").collect();
+    assert!(tables.len() > 4, "{page}");
+    for before in &tables[..tables.len() - 1] {
+        let tag = before.trim_end().rsplit_once('<').map_or("", |(_, tag)| tag);
+        assert!(
+            tag.starts_with("div class=\"scroll\"") && tag.contains("tabindex=\"0\""),
+            "a narrow page scrolls sideways: <{tag}"
+        );
+    }
+    assert!(page.contains("was brought over IPv4, as it was asked to"), "{page}");
+    assert!(page.contains("<dt>Came</dt><dd>3 times without authentication since "), "{page}");
+}
+
+/// A store that works, with this health.
+struct Ailing(MemoryStore, Health);
+
+impl Store for Ailing {
+    fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+        self.0.get_many(keys, now)
+    }
+
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        self.0.compare_and_set(write)
+    }
+
+    fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        self.0.scan(cursor, limit, now)
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        self.0.secret()
+    }
+
+    fn health(&self) -> Health {
+        self.1.clone()
+    }
+}
+
+#[tokio::test]
+async fn where_updates_were_lost_not_all_is_well() {
+    for (dropped, words) in
+        [(0, "All is well."), (1, "1 update was lost since the start"), (1008, "1,008 updates were lost since the start")]
+    {
+        let health = Health { kind: "redis".into(), dropped, timeouts: dropped, ..Health::default() };
+        let store = Arc::new(Ailing(MemoryStore::new(100), health));
+        let host = Host::with_store("{}", store, |mode| PolicyState { mode: Some(mode), problem: None });
+        let page = get(host.serve().await, "/").await.body;
+        assert!(page.contains(words) && page.contains("All is well.") == (dropped == 0), "{page}");
+        assert_eq!(page.contains("<br>1 call without an answer in time"), dropped == 1, "{page}");
+        assert_eq!(page.contains("<br>1,008 calls without an answer in time"), dropped == 1008, "{page}");
+    }
+}
+
 /// A store that gives no records, and says why. It counts its scans.
 #[derive(Default)]
 struct Broken(AtomicU32);
@@ -229,4 +297,20 @@ async fn a_store_that_is_away_is_no_reason_to_end_the_host() {
     assert_eq!(health.status, 200, "{}", health.body);
     assert!(health.body.starts_with("ok\nstore: no connection to redis://store.example since 12:00\n"), "{}", health.body);
     assert!(get(address, "/metrics").await.body.contains("smtp_fallback_store_up 0"), "an alert says so");
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_used_is_seen_in_a_metric_and_on_one_line() {
+    let problem = "policy.json:\n  line 1: found \"}\"\n\n  line 2: found \"]\"\n";
+    let host = Host::with_state("{}", move |mode| PolicyState { mode: Some(mode), problem: Some(problem.into()) });
+    let address = host.serve().await;
+    let health = get(address, "/healthz").await;
+    assert_eq!(health.body, "ok\npolicy: policy.json: line 1: found \"}\"; line 2: found \"]\"\n");
+    let metrics = get(address, "/metrics").await.body;
+    assert!(
+        metrics.contains("\nsmtp_fallback_policy_problem 1\n") && metrics.contains("\nsmtp_fallback_policy_loaded 1\n"),
+        "{metrics}"
+    );
+    let metrics = get(Host::new("{}").serve().await, "/metrics").await.body;
+    assert!(metrics.contains("\nsmtp_fallback_policy_problem 0\n"), "{metrics}");
 }

@@ -173,3 +173,17 @@ async fn the_catalogue_and_the_code_agree() {
     assert!(open.body.ends_with("# EOF\n"));
     assert_eq!(registered(&open.body), catalogue);
 }
+
+#[test]
+fn there_is_an_alert_for_each_thing_that_goes_wrong_in_silence() {
+    let alerts = include_str!("../METRICS.md").split("## Alerts").nth(1).unwrap();
+    for (alert, expression) in [
+        ("PolicyNotUsable", "smtp_fallback_policy_problem == 1"),
+        ("TemporaryErrorsRefused", "increase(smtp_fallback_temporary_errors_total{outcome=\"refused\"}[1h]) > 10"),
+    ] {
+        let rule = alerts.split(&format!("- alert: {alert}\n")).nth(1).unwrap_or_else(|| panic!("no {alert} in {alerts}"));
+        assert_eq!(rule.lines().next().map(str::trim), Some(format!("expr: {expression}").as_str()));
+    }
+    let store = alerts.split("- alert: StoreDown\n").nth(1).unwrap();
+    assert!(store.lines().nth(2).is_some_and(|summary| summary.contains("the store has a problem, see /healthz")), "{store}");
+}

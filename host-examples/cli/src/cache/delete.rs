@@ -6,7 +6,8 @@ use super::get;
 use crate::fail::Fail;
 use crate::host::Host;
 use crate::output::Output;
-use crate::target::{Target, key_name, kind_name};
+use crate::target::Target;
+use crate::words::heading;
 
 pub(super) async fn run(target: Target, host: &Host) -> Result<(), Fail> {
     let mut output = Output::new();
@@ -17,9 +18,13 @@ pub(super) async fn run(target: Target, host: &Host) -> Result<(), Fail> {
             .await?;
         if removed.is_some() {
             deleted += 1;
-            output.line(&format!("deleted the record of {} {}", kind_name(key.kind), key_name(&key)))?;
+            output.line(&format!("deleted the record of {}", heading(&key)))?;
         }
     }
     output.finish()?;
-    if deleted == 0 { Err(Fail::NotFound(format!("nothing is known about {target}"))) } else { Ok(()) }
+    if deleted == 0 {
+        return Err(Fail::NotFound(format!("nothing is known about {target}")));
+    }
+    host.remark_if_alone("what other hosts know then may come back, so look again with `cache get`").await;
+    Ok(())
 }

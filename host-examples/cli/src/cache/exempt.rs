@@ -75,7 +75,9 @@ pub(super) async fn run(options: Options, host: &Host) -> Result<(), Fail> {
         output.line(&format!("{network} is let in for {}, until {until}", length(seconds.into())))?;
         output.line(&format!("To end it: smtp-fallback cache exempt {network} --for 0s"))?;
     }
-    output.finish()
+    output.finish()?;
+    host.remark_if_alone("it is lost if the host stops before that").await;
+    Ok(())
 }
 
 /// The network of this address under the policy in force.

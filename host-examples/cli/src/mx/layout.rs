@@ -28,10 +28,24 @@ pub(super) struct Host {
     pub(super) preference: u16,
     /// Its name, in lower case and without a final dot.
     pub(super) name: String,
+    /// Whether it is an alias, which an MX record must not name (RFC 2181 section 10.3).
+    pub(super) alias: Alias,
     /// Its A records.
     pub(super) ipv4: Addresses,
     /// Its AAAA records.
     pub(super) ipv6: Addresses,
+}
+
+/// Whether a name is an alias (a CNAME record).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Alias {
+    /// It is none.
+    No,
+    /// Of this name.
+    Of(String),
+    /// The DNS did not say; why.
+    Unknown(String),
 }
 
 /// The addresses of one family.
@@ -111,8 +125,8 @@ pub(super) fn name_of(name: &Name) -> String {
     name.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(&name).to_owned()
 }
 
-/// A domain without MX records: it is its own host.
+/// A domain without MX records: it is its own host, by an alias or not.
 pub(super) fn implicit(domain: String, ipv4: Addresses, ipv6: Addresses) -> Layout {
-    let host = Host { preference: 0, name: domain.clone(), ipv4, ipv6 };
+    let host = Host { preference: 0, name: domain.clone(), alias: Alias::No, ipv4, ipv6 };
     Layout { domain, hosts: vec![host], is_implicit: true, is_null: false }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::layout::{Host, Layout};
+use super::layout::{Alias, Host, Layout};
 
 /// How a rule came out; the later the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,11 +69,23 @@ pub(super) fn check(layout: &Layout) -> Vec<Finding> {
     findings
 }
 
-/// D1: MX records name hosts, and those have addresses.
+/// D1: MX records name hosts, not aliases, and those have addresses.
 fn addressed(layout: &Layout) -> Finding {
-    let without = |host: &Host| Some(host.ipv4.count()? == 0 && host.ipv6.count()? == 0);
+    let alias = layout.hosts.iter().find_map(|host| match &host.alias {
+        Alias::Of(other) => Some((&host.name, other)),
+        Alias::No | Alias::Unknown(_) => None,
+    });
+    if let Some((name, other)) = alias {
+        let advice = format!("name {other} itself in the MX record, which must not name an alias (RFC 2181 section 10.3)");
+        return Finding::new("D1", Outcome::Wrong, format!("{name} is an alias of {other}"), Some(&advice));
+    }
+    let without = |host: &Host| {
+        let is_known = !matches!(host.alias, Alias::Unknown(_));
+        let has_none = host.ipv4.count()? == 0 && host.ipv6.count()? == 0;
+        (is_known || has_none).then_some(has_none)
+    };
     let advice = "give it an address, or take its MX record out";
-    each("D1", layout, without, "has no address", "every MX host has an address", advice)
+    each("D1", layout, without, "has no address", "every MX host has an address, and none is an alias", advice)
 }
 
 /// D1 and D3: no MX host has addresses of both families.

@@ -7,8 +7,11 @@ use hickory_resolver::proto::rr::{LowerName, Name, RData, RecordSet, RecordType,
 use hickory_resolver::proto::serialize::txt::Parser;
 
 use super::dns::address;
-use super::layout::{Addresses, Host, Layout, implicit, name_of, named};
+use super::layout::{Addresses, Alias, Host, Layout, implicit, name_of, named};
 use crate::fail::Fail;
+
+/// So many aliases of aliases are followed, as name servers do.
+const MAX_ALIASES: usize = 8;
 
 /// The records of a zone.
 struct Zone {
@@ -32,7 +35,7 @@ pub(super) fn read(file: &Path, domain: &str) -> Result<Layout, Fail> {
         }
     }
     if mx.is_empty() {
-        let (ipv4, ipv6) = zone.addresses(&name);
+        let (_, ipv4, ipv6) = zone.addresses(&name);
         if ipv4.count() == Some(0) && ipv6.count() == Some(0) {
             let file = file.display();
             return Err(Fail::NotFound(format!(
@@ -44,27 +47,38 @@ pub(super) fn read(file: &Path, domain: &str) -> Result<Layout, Fail> {
     mx.sort();
     let is_null = mx.len() == 1 && mx.iter().all(|(_, host)| host.is_root());
     let hosts = mx.iter().filter(|_| !is_null).map(|(preference, host)| {
-        let (ipv4, ipv6) = zone.addresses(host);
-        Host { preference: *preference, name: name_of(host), ipv4, ipv6 }
+        let (alias, ipv4, ipv6) = zone.addresses(host);
+        Host { preference: *preference, name: name_of(host), alias, ipv4, ipv6 }
     });
     Ok(Layout { hosts: hosts.collect(), domain, is_implicit: false, is_null })
 }
 
 impl Zone {
-    /// What the file says of a host. Of a host elsewhere it says nothing.
-    fn addresses(&self, host: &Name) -> (Addresses, Addresses) {
+    /// What the file says of a host: whether it is an alias, and the addresses of what it stands for. Of a host elsewhere it says nothing.
+    fn addresses(&self, host: &Name) -> (Alias, Addresses, Addresses) {
         let unknown = |why: &str| (Addresses::Unknown(why.to_owned()), Addresses::Unknown(why.to_owned()));
-        if !self.origin.zone_of(host) {
-            return unknown("not in this file");
+        let mut alias = None;
+        let mut host = host.clone();
+        for _ in 0..MAX_ALIASES {
+            let cname = self.find(&host, RecordType::CNAME).next().cloned();
+            let (ipv4, ipv6) = if !self.origin.zone_of(&host) {
+                alias.get_or_insert_with(|| Alias::Unknown("not in this file".to_owned()));
+                unknown("not in this file")
+            } else if self.is_delegated(&host) {
+                alias.get_or_insert_with(|| Alias::Unknown("delegated to another zone".to_owned()));
+                unknown("delegated to another zone")
+            } else if let Some(RData::CNAME(other)) = cname {
+                alias.get_or_insert_with(|| Alias::Of(name_of(&other)));
+                host = other.0;
+                continue;
+            } else {
+                let family = |kind| Addresses::Known(self.find(&host, kind).filter_map(address).collect());
+                (family(RecordType::A), family(RecordType::AAAA))
+            };
+            return (alias.unwrap_or(Alias::No), ipv4, ipv6);
         }
-        if self.is_delegated(host) {
-            return unknown("delegated to another zone");
-        }
-        if self.find(host, RecordType::CNAME).next().is_some() {
-            return unknown("an alias, which MX records must not name, by RFC 2181 section 10.3");
-        }
-        let family = |kind| Addresses::Known(self.find(host, kind).filter_map(address).collect());
-        (family(RecordType::A), family(RecordType::AAAA))
+        let (ipv4, ipv6) = unknown("too many aliases of aliases");
+        (alias.unwrap_or(Alias::No), ipv4, ipv6)
     }
 
     /// The records of a name, or where it has none of any type, those of the wildcard that covers it (RFC 4592).

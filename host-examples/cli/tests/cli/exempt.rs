@@ -83,3 +83,49 @@ async fn where_the_policy_refuses_nothing_nothing_is_to_be_let_in() {
     }
     assert_eq!(host.records(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_holds_on_this_host_only_is_said_to() {
+    let (here, away) = (Host::start(), Host::whose_store_is_away());
+    for (host, is_away) in [(&here, false), (&away, true)] {
+        host.mail(CLIENT, "mail.sender.example", 1).await;
+        for (arguments, then) in [
+            (&["cache", "exempt", CLIENT, "--for", "7d"][..], "lost if the host stops"),
+            (&["cache", "exempt", CLIENT, "--for", "0s"], "lost if the host stops"),
+            (&["cache", "delete", CLIENT], "may come back"),
+        ] {
+            let ran = host.run(arguments).await;
+            assert!(ran.status == 0 && !ran.out.contains("this host only"), "{arguments:?}: {ran:?}");
+            let words = "holds on this host only until it does again";
+            assert_eq!(
+                (ran.error.contains(words) && ran.error.contains(then), ran.error.is_empty()),
+                (is_away, !is_away),
+                "{arguments:?}: {ran:?}"
+            );
+        }
+        // Nothing was changed.
+        let nothing = host.run(&["cache", "delete", CLIENT]).await;
+        assert!(nothing.status == 1 && !nothing.error.contains("this host only"), "{nothing:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_penalty_of_a_network_that_is_let_in_refuses_nothing() {
+    let host = Host::start();
+    for number in 0..7 {
+        host.mail(CLIENT, "mail.sender.example", number).await;
+    }
+    let before = host.run(&["cache", "get", NETWORK]).await;
+    assert!(before.out.contains("\n  refused at the greeting until "), "{}", before.out);
+    assert_eq!(host.run(&["cache", "exempt", CLIENT, "--for", "7d"]).await.status, 0);
+    let known = host.run(&["cache", "get", NETWORK]).await;
+    assert!(
+        known.out.contains("\n  would be refused at the greeting until ") && known.out.contains(", were it not let in\n"),
+        "{}",
+        known.out
+    );
+    assert!(!known.out.contains("\n  refused at the greeting until "), "{}", known.out);
+    // A few seconds of the seven days are over, and a network's record keeps four mails.
+    assert!(known.out.contains("in 7 days, by an operator"), "{}", known.out);
+    assert!(known.out.contains("\n  at least 4 refused mails not seen since; "), "{}", known.out);
+}

@@ -1,7 +1,7 @@
 //! `cache get`: mails, names, and octets that are no record.
 
 use crate::host::{CLIENT, Host, NETWORK};
-use smtp_fallback_policy::contract::{Key, KeyKind};
+use smtp_fallback_policy::contract::{Key, KeyKind, Verdict};
 
 fn mails(out: &str) -> Vec<&str> {
     out.lines().filter_map(|line| line.strip_prefix("mail ")).map(|name| name.split_once(':').unwrap().0).collect()
@@ -48,7 +48,8 @@ async fn where_the_record_of_the_mail_is_lost_that_of_its_sender_is_shown() {
     host.mail(CLIENT, "mail.sender.example", 1).await;
     let exact = host.run(&["cache", "show", "--kind", "exact"]).await;
     let name = exact.out.split_whitespace().nth(1).unwrap();
-    assert_eq!(host.run(&["cache", "delete", name]).await.status, 0);
+    let deleted = host.run(&["cache", "delete", name]).await;
+    assert_eq!((deleted.status, deleted.out), (0, format!("deleted the record of mail {name}\n")));
     let ran = host.run(&["cache", "get", CLIENT]).await;
     assert_eq!(mails(&ran.out), ["inferred"], "{}", ran.out);
 }
@@ -94,4 +95,21 @@ async fn octets_that_are_no_record_are_said_to_be_that() {
     let ran = host.run(&["cache", "get", "exact:20010db8000000000000000000000007", "--json"]).await;
     let shown: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(shown["key"]["hash"], "20010db8000000000000000000000007");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_was_let_in_at_last_came_more_often_than_it_was_refused() {
+    let host = Host::with_policy(r#"{"no_fallback": {"refusals": 2, "over": "1s"}}"#);
+    host.mail(CLIENT, "mail.sender.example", 1).await;
+    host.mail_with(CLIENT, "mail.sender.example", "brown@sender.example", Some(2)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    assert_eq!(host.mail(CLIENT, "mail.sender.example", 1).await.verdict, Verdict::Accept);
+    let ran = host.run(&["cache", "get", CLIENT]).await;
+    assert!(
+        ran.out.contains("\n  came 2 times without authentication in ") && ran.out.contains("\n  was let in 20"),
+        "{}",
+        ran.out
+    );
+    // One of another sender was refused, and has not come again.
+    assert!(ran.out.contains("\n  refused once, 20") && !ran.out.contains("refused 2 times"), "{}", ran.out);
 }

@@ -42,6 +42,13 @@ impl Host {
         host
     }
 
+    /// One whose shared store gives no answer: a local copy serves.
+    pub(crate) fn whose_store_is_away() -> Host {
+        let host = Host::new("{}");
+        host.serve(Arc::new(Away(Arc::clone(&host.store))));
+        host
+    }
+
     fn new(policy: &str) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let mut module = Module::new();
@@ -142,6 +149,31 @@ impl Store for BreaksOff {
 
     fn health(&self) -> Health {
         self.0.health()
+    }
+}
+
+/// A local copy of a shared store that is away.
+struct Away(Arc<MemoryStore>);
+
+impl Store for Away {
+    fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
+        self.0.get_many(keys, now)
+    }
+
+    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        self.0.compare_and_set(write)
+    }
+
+    fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
+        self.0.scan(cursor, limit, now)
+    }
+
+    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
+        self.0.secret()
+    }
+
+    fn health(&self) -> Health {
+        Health { kind: "redis".to_owned(), serves_local_copy: true, ..self.0.health() }
     }
 }
 

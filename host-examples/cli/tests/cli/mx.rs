@@ -188,11 +188,9 @@ async fn a_zone_file_is_checked_before_it_is_published() {
     );
     let wildcard = check("@ MX 10 a.x\n@ MX 10 mx4\n*.x AAAA 2001:db8::25\nmx4 A 192.0.2.25\n", &[]).await;
     assert_eq!(wildcard.status, 0, "{}", wildcard.out);
-    for (hosts, why) in [
-        ("@ MX 10 mx.elsewhere.example.\n", "not in this file"),
-        ("@ MX 10 mx.sub\nsub NS ns.elsewhere.example.\n", "delegated"),
-        ("@ MX 10 mx\nmx CNAME other\nother A 192.0.2.1\n", "alias"),
-    ] {
+    for (hosts, why) in
+        [("@ MX 10 mx.elsewhere.example.\n", "not in this file"), ("@ MX 10 mx.sub\nsub NS ns.elsewhere.example.\n", "delegated")]
+    {
         let unknown = check(hosts, &[]).await;
         assert!(unknown.status == 2 && unknown.out.contains(why), "{why}: {unknown:?}");
     }
@@ -202,6 +200,41 @@ async fn a_zone_file_is_checked_before_it_is_published() {
     assert!(broken.status == 2 && broken.error.contains("no zone file"), "{broken:?}");
     let missing = run(&["mx", "example.org", "--zone", "/nonexistent/zone"]).await;
     assert!(missing.status == 2 && missing.error.contains("cannot read /nonexistent/zone"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d1_an_mx_record_must_not_name_an_alias() {
+    let advice = "name other.example.org itself in the MX record";
+    let mut aliased = zone(PAIR);
+    aliased.replace("mx4.example.org", Kind::A, &[]).unwrap();
+    aliased.add("mx4.example.org", Kind::Cname, "other.example.org").unwrap();
+    aliased.add("other.example.org", Kind::A, "192.0.2.25").unwrap();
+    let (_server, address) = served(aliased).await;
+    let (status, out, error) = mx(address, &["example.org"]).await;
+    assert_eq!((status, error.as_str()), (1, ""), "{out}");
+    assert_eq!(line(&out, "D1"), "WRONG    D1       mx4.example.org is an alias of other.example.org", "{out}");
+    assert!(out.contains(advice) && out.contains("RFC 2181 section 10.3"), "{out}");
+    // Its addresses are those of the host.
+    assert!(out.contains("no IPv6, IPv4 192.0.2.25") && line(&out, "D2").starts_with("ok "), "{out}");
+    let (_, out, _) = mx(address, &["example.org", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["hosts"][0]["alias"], serde_json::json!({"of": "other.example.org"}), "{out}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("example.org.db");
+    let head = "$TTL 3600\n@ SOA ns.example.org. admin.example.org. 1 7200 900 1209600 300\n@ NS ns\n@ MX 10 mx6\n@ MX 10 mx4\n";
+    for (hosts, target, found) in [
+        ("mx4 CNAME other\nother A 192.0.2.25\n", "other.example.org", "IPv4 192.0.2.25"),
+        ("mx4 CNAME other\nother CNAME third\nthird A 192.0.2.25\n", "other.example.org", "IPv4 192.0.2.25"),
+        ("mx4 CNAME other.elsewhere.example.\n", "other.elsewhere.example", "not in this file"),
+        ("mx4 CNAME other\nother CNAME mx4\n", "other.example.org", "aliases of aliases"),
+    ] {
+        std::fs::write(&file, format!("{head}mx6 AAAA 2001:db8::25\n{hosts}")).unwrap();
+        let ran = run(&["mx", "example.org", "--zone", file.to_str().unwrap()]).await;
+        assert_eq!(ran.status, 1, "{hosts}: {ran:?}");
+        assert!(line(&ran.out, "D1").ends_with(&format!("mx4.example.org is an alias of {target}")), "{}", ran.out);
+        assert!(ran.out.contains(&format!("name {target} itself")) && ran.out.contains(found), "{hosts}: {}", ran.out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,11 @@ impl Collector for Collect {
         let policy = self.0.policy();
         out.gauge("policy_loaded", "1 while a policy is loaded, else 0: everything is accepted", policy.mode.is_some().into())?;
         out.gauge("enforcing", "1 while refusals reach clients, else 0", (policy.mode == Some(Mode::Enforce)).into())?;
+        out.gauge(
+            "policy_problem",
+            "1 while the policy on disk cannot be used, else 0; the one before stays in force, if there was one",
+            policy.problem.is_some().into(),
+        )?;
         let failures = self.0.failures();
         let failures = failures.iter().map(|(kind, count)| (*kind, *count));
         out.counters(
@@ -58,7 +63,7 @@ impl Collector for Collect {
 impl Collect {
     fn store(&self, out: &mut Out<'_>) -> fmt::Result {
         let health = self.0.health();
-        out.gauge("store_up", "1 while the store works, else 0", health.problem.is_none().into())?;
+        out.gauge("store_up", "1 while the store has no problem, else 0; /healthz says which", health.problem.is_none().into())?;
         out.gauge(
             "store_serves_local_copy",
             "1 while answers come from a local copy, since the shared store gives none",
@@ -125,7 +130,7 @@ impl Collect {
         out.gauges("clients", "Networks with refused mail, by kind of client", "kind", clients)?;
         out.gauges(
             "penalties",
-            "Networks that are refused at the greeting, or would be",
+            "Networks that are refused at the greeting and not let in, or would be",
             "mode",
             [("enforce", report.penalties.total()), ("observe", report.simulated_penalties.total())],
         )?;

@@ -103,7 +103,7 @@ impl Metrics {
             refused_bytes: all.add("refused_bytes", "Octets of messages that were refused after they were heard to their end"),
             delay: all.add_family(
                 "fall_back_delay_seconds",
-                "Time from the first refusal of a mail over IPv6 to its arrival over IPv4",
+                "Time from the first refusal of a mail over IPv6 until it was brought over IPv4",
                 Family::new_with_constructor((|| Histogram::new(DELAYS)) as fn() -> Histogram),
             ),
             repeated: all.add("repeated_messages", "Messages that had been refused before and were sent again"),

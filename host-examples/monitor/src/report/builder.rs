@@ -112,7 +112,7 @@ impl ReportBuilder {
             if let Some(kind) = known.kind() {
                 clients.count(kind);
                 if kind == ClientKind::Never {
-                    let refusals = known.details.as_ref().map_or(0, |details| details.refusals);
+                    let refusals = known.details().map_or(0, |details| details.refusals);
                     never.add((known.let_in.is_some(), Reverse(refusals), *network), || known.never_falls_back(*network));
                 }
             }
@@ -147,7 +147,10 @@ impl ReportBuilder {
     }
 
     fn add_network(&mut self, network: Network, record: &NetworkRecord) {
-        if let Some(penalty) = record.penalty.filter(|penalty| in_force(*penalty, self.now)) {
+        let let_in = record.let_in.filter(|let_in| let_in.in_force(self.now));
+        // Its penalty goes on, and would refuse it again were it no longer let in.
+        let penalty = record.penalty.filter(|_| let_in.is_none());
+        if let Some(penalty) = penalty.filter(|penalty| in_force(*penalty, self.now)) {
             let evidence = record.evidence;
             let list = if penalty.simulated { &mut self.simulated } else { &mut self.penalties };
             list.add((Reverse(evidence.failed), network), || PenaltyInForce {
@@ -159,7 +162,7 @@ impl ReportBuilder {
                 passed: messages(evidence.passed),
             });
         }
-        if let Some(LetIn { since, until, by_operator, .. }) = record.let_in.filter(|let_in| let_in.in_force(self.now))
+        if let Some(LetIn { since, until, by_operator, .. }) = let_in
             && let Some(known) = self.of_network(network)
         {
             known.let_in = Some(LetInNow { since, until, by_operator });
@@ -183,9 +186,16 @@ impl ReportBuilder {
         };
         let of_kind = if counts { &mut known.mails } else { &mut known.perhaps };
         of_kind.add(brief);
-        if is_exact && brief.shows == Shows::Never {
+        let shows_it = brief.shows == Shows::Never;
+        if is_exact && (shows_it || brief.was_let_in()) {
             let is_new = known.details.is_none();
-            known.details.get_or_insert_with(|| Box::new(Details::new())).add(mail);
+            let details = known.details.get_or_insert_with(|| Box::new(Details::new(shows_it)));
+            if shows_it && !details.shows_it {
+                **details = Details::new(true);
+            }
+            if shows_it == details.shows_it {
+                details.add(mail);
+            }
             self.details += usize::from(is_new);
             if self.details >= MOST_DETAILS {
                 self.drop_details();
@@ -235,8 +245,14 @@ impl OfNetwork {
         }
     }
 
+    /// Of mails that were let in only where the policy lets the network in: by its own numbers, they show that it does not fall back.
+    fn details(&self) -> Option<&Details> {
+        let by_policy = self.let_in.is_some_and(|let_in| !let_in.by_operator);
+        self.details.as_deref().filter(|details| details.shows_it || by_policy)
+    }
+
     fn never_falls_back(&self, network: Network) -> NeverFallsBack {
-        let details = self.details.as_deref();
+        let details = self.details();
         let since = details.map(|details| details.since).or(self.let_in.map(|let_in| let_in.since));
         NeverFallsBack {
             network: network.to_string(),

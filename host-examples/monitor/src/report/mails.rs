@@ -10,7 +10,7 @@ use super::{ClientKind, Names};
 pub(super) enum Shows {
     /// It was refused often enough, or was rejected for that.
     Never,
-    /// It arrived over IPv4, at this time; whether that was late.
+    /// It was brought over IPv4, at this time; whether that was late.
     Ipv4 { at: u64, slow: bool },
     /// It came over IPv6 again, and passed or was let in.
     Passes,
@@ -53,7 +53,7 @@ fn is_tried(mail: &MailRecord, now: u64) -> bool {
 /// The mails of one network, in a few octets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mails {
-    /// The last arrival over IPv4; whether it was late.
+    /// When one was last brought over IPv4; whether it was late.
     last_ipv4: Option<(u64, bool)>,
     never: bool,
     passes: bool,
@@ -85,6 +85,11 @@ impl Brief {
             is_tried: is_tried(mail, now),
             first_refusal: mail.first_refusal,
         }
+    }
+
+    /// Whether it came over IPv6 again, and was let in.
+    pub(super) fn was_let_in(&self) -> bool {
+        matches!(self.settled, Some(SettledBy::LetIn))
     }
 
     /// Whether it was not seen since, and is still tried.
@@ -140,9 +145,12 @@ impl Mails {
     }
 }
 
-/// More about the mails of a network whose client does not fall back. Only those that show it are in it.
+/// More about the mails of a network whose client does not fall back. Only those that show it are in it; where none does, those that were
+/// let in, since a policy with smaller numbers than the report's may have let the network in for them.
 #[derive(Clone, Debug)]
 pub(super) struct Details {
+    /// Its mails show it by themselves.
+    pub(super) shows_it: bool,
     pub(super) ehlo_names: Names,
     pub(super) sender_domains: Names,
     pub(super) since: u64,
@@ -154,8 +162,9 @@ pub(super) struct Details {
 }
 
 impl Details {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shows_it: bool) -> Self {
         Details {
+            shows_it,
             ehlo_names: Names::default(),
             sender_domains: Names::default(),
             since: u64::MAX,

@@ -65,9 +65,10 @@ pub mod definitions {
 pub struct Report {
     /// When; seconds since 1970.
     pub at: u64,
-    /// Networks that are refused at the greeting now (P6, P7), those with most failed mail first.
+    /// Networks that are refused at the greeting now (P6, P7), those with most failed mail first. One that is let in is not among them,
+    /// though after the number of mails that the policy lets in a day it may be refused for the rest of that day.
     pub penalties: Listing<PenaltyInForce>,
-    /// Networks that would be refused, had observe mode not made their penalty (A38).
+    /// Networks that would be refused, had observe mode not made their penalty (A38); likewise.
     pub simulated_penalties: Listing<PenaltyInForce>,
     /// Networks whose clients do not fall back (M1): those that are not let in first, then those refused most often.
     pub never: Listing<NeverFallsBack>,
@@ -123,7 +124,8 @@ pub struct NeverFallsBack {
     /// When the first of these mails was first refused; where their records are gone, when the network was let in. Absent where neither
     /// is known: with more than 10,000 such networks, the details of those refused least are not kept.
     pub since: Option<u64>,
-    /// How often these mails were refused; 0 where that is not known.
+    /// How often these mails came without authentication: each time they were refused, but for the last of one that was then let in or
+    /// rejected. 0 where that is not known.
     pub refusals: u64,
     /// When one was last refused; absent where that is not known.
     pub last_refusal: Option<u64>,
@@ -224,7 +226,7 @@ pub struct WaitingMail {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SettledMails {
-    /// They arrived over IPv4, as they were asked to.
+    /// They were brought over IPv4, as they were asked to. Whether they were then delivered is not known.
     pub ipv4: u64,
     /// They came over IPv6 again, and passed.
     pub ipv6: u64,
@@ -244,9 +246,9 @@ pub enum ClientKind {
     /// A mail was refused 3 times or more over 30 min or more and not seen, or only let in after that; or it was rejected for that, or the
     /// policy lets the network in for it.
     Never,
-    /// The refused mail that was seen last arrived over IPv4 within 5 min of its first refusal.
+    /// The refused mail that was seen last was brought over IPv4 within 5 min of its first refusal.
     FallsBack,
-    /// It arrived over IPv4, but later.
+    /// It was brought over IPv4, but later.
     Slow,
     /// A mail was refused within the last 6 h, and has not been seen.
     Waiting,
@@ -369,10 +371,10 @@ impl ClientKind {
     pub fn meaning(self) -> &'static str {
         match self {
             ClientKind::Never => {
-                "A mail was refused at least 3 times over at least 30 minutes without arriving over IPv4, or often enough for the policy."
+                "A mail came at least 3 times over at least 30 minutes without authentication and was not brought over IPv4, or the policy let it in or rejected it by its own numbers."
             }
-            ClientKind::FallsBack => "Refused mail arrived over IPv4 within 5 minutes.",
-            ClientKind::Slow => "Refused mail arrived over IPv4, but later than that.",
+            ClientKind::FallsBack => "Refused mail was brought over IPv4 within 5 minutes.",
+            ClientKind::Slow => "Refused mail was brought over IPv4, but later than that.",
             ClientKind::Waiting => "Mail was refused in the last 6 hours and has not arrived yet.",
             ClientKind::Passes => "Refused mail came over IPv6 again and passed, or was let in.",
             ClientKind::NoRetry => "Mail was refused and has not been tried again for 6 hours, as bots do.",
@@ -402,6 +404,11 @@ impl NeverFallsBack {
     /// "unauthenticated" mail lacked something, as a text says; that of "distrusted" domains lacked nothing else.
     pub(crate) fn is_distrusted(&self) -> bool {
         self.refused_for == Some(RefusedFor::Distrusted.as_str())
+    }
+
+    /// How its mail came.
+    pub(crate) fn without_authentication(&self) -> &'static str {
+        if self.is_distrusted() { "" } else { " without authentication" }
     }
 }
 

@@ -52,7 +52,9 @@ impl Text {
     fn never(&mut self, never: &Listing<NeverFallsBack>) {
         self.heading("Clients that do not fall back");
         if never.is_empty() {
-            self.line(format_args!("  None is known: refused mail arrived over IPv4, or was not tried often enough to tell."));
+            self.line(format_args!(
+                "  None is known: refused mail was brought over IPv4, or was not tried often enough to tell."
+            ));
         } else {
             self.line(format_args!("  {}", ClientKind::Never.meaning()));
         }
@@ -61,8 +63,9 @@ impl Text {
             text.line(format_args!("      EHLO {}, sender domains {}", names(&entry.ehlo_names), names(&entry.sender_domains)));
             if let (Some(since), Some(last)) = (entry.since, entry.last_refusal) {
                 let (since, last) = (text.both(since), text.both(last));
-                let (refusals, why) = (times(entry.refusals), why(entry.is_distrusted(), &entry.lacked));
-                text.line(format_args!("      refused {refusals} since {since}, last {last}; {why}"));
+                let (came, why) = (times(entry.refusals), why(entry.is_distrusted(), &entry.lacked));
+                let how = entry.without_authentication();
+                text.line(format_args!("      came {came}{how} since {since}, last {last}; {why}"));
             }
             match entry.oldest_waiting {
                 Some(since) => {
@@ -108,7 +111,7 @@ impl Text {
         });
         let settled = report.settled;
         self.line(format_args!(
-            "  In the last 5 days {} arrived over IPv4, {} passed over IPv6, {} were let in, {} rejected.",
+            "  In the last 5 days {} were brought over IPv4, {} passed over IPv6, {} were let in, {} rejected.",
             settled.ipv4, settled.ipv6, settled.let_in, settled.rejected
         ));
     }

@@ -75,6 +75,77 @@ fn what_an_operator_let_in_shows_nothing() {
 }
 
 #[test]
+fn a_network_that_is_let_in_is_not_refused_at_the_greeting() {
+    for (by_operator, simulated) in [(true, false), (false, false), (true, true)] {
+        let penalty = PenaltyRecord { refuse_until: NOW + 900, doublings: 0, last_failure: NOW - 10, simulated };
+        let record = |until| NetworkRecord {
+            penalty: Some(penalty),
+            let_in: Some(LetIn { since: NOW - 100, until, by_operator, failing: None }),
+            ..NetworkRecord::default()
+        };
+        let mut builder = ReportBuilder::new(NOW);
+        builder.add_network(network(1), &record(NOW + 100));
+        // Its time is over.
+        builder.add_network(network(2), &record(NOW));
+        let report = builder.finish();
+        let mut listed = report.penalties.entries.iter().chain(&report.simulated_penalties.entries);
+        assert_eq!(listed.next().map(|entry| entry.network.as_str()), Some("2001:db8:0:2::/64"), "{report:?}");
+        assert_eq!((listed.next(), report.let_in.total()), (None, 1));
+    }
+}
+
+#[test]
+fn a_client_that_the_policy_let_in_by_its_own_numbers_has_names() {
+    let let_in = settled(MailRecord { lacked: "SPF=fail".into(), ..mail(2, 900, 60) }, SettledBy::LetIn, 60);
+    let report = |mails: &[(MailRecord, bool)], by_operator| {
+        let mut builder = builder(mails);
+        let record = LetIn { since: NOW - 60, until: NOW + 100, by_operator, failing: None };
+        builder.add_network(let_in.network, &NetworkRecord { let_in: Some(record), ..NetworkRecord::default() });
+        builder.finish()
+    };
+    let found = report(&[(let_in.clone(), true), (let_in.clone(), false)], false);
+    let [never] = found.never.entries.as_slice() else { panic!("one: {found:?}") };
+    assert_eq!(
+        (&never.ehlo_names.shown[..], &never.sender_domains.shown[..]),
+        (&["mail.example.net".to_owned()][..], &["example.net".to_owned()][..])
+    );
+    assert_eq!((never.refusals, never.since, never.lacked.as_str()), (2, Some(NOW - 900), "SPF=fail"));
+    // Where a mail shows it by itself, whatever was let in besides shows nothing.
+    let shown = MailRecord { ehlo_name: "other.example".into(), ..mail(3, 9000, 100) };
+    for by_operator in [true, false] {
+        for order in [[0, 1], [1, 0]] {
+            let mails = [(let_in.clone(), true), (shown.clone(), true)];
+            let found = report(&order.map(|n| mails[n].clone()), by_operator);
+            assert_eq!(
+                (&found.never.entries[0].ehlo_names.shown[..], found.never.entries[0].refusals),
+                (&["other.example".to_owned()][..], 3)
+            );
+        }
+    }
+    // An operator's word shows nothing, though a mail was rejected, which is known by its sender only.
+    let rejected = settled(without_id(mail(3, 900, 60)), SettledBy::Rejected, 60);
+    let found = report(&[(let_in.clone(), true), (rejected, false)], true);
+    assert_eq!((found.never.total(), found.never.entries[0].refusals), (1, 0), "{found:?}");
+}
+
+#[test]
+fn what_is_counted_is_how_often_a_mail_came_and_what_is_seen_is_that_it_was_brought() {
+    let let_in = settled(mail(3, 9000, 100), SettledBy::LetIn, 100);
+    let text = builder(&[(let_in, true), (settled(mail(1, 100, 100), SettledBy::Ipv4, 96), true)]).finish().to_text();
+    assert!(text.contains("      came 3 times without authentication since "), "{text}");
+    assert!(
+        text.contains("1 were brought over IPv4") && text.contains("Refused mail was brought over IPv4 within 5 minutes."),
+        "{text}"
+    );
+    assert!(!text.contains("arrived over IPv4"), "{text}");
+    let distrusted = MailRecord { refused_for: RefusedFor::Distrusted, ..mail(3, 9000, 100) };
+    let text = builder(&[(distrusted, true)]).finish().to_text();
+    assert!(text.contains("      came 3 times since "), "{text}");
+    let words = ClientKind::Never.meaning();
+    assert!(words.contains("or the policy let it in or rejected it by its own numbers"), "{words}");
+}
+
+#[test]
 fn the_record_under_the_sender_counts_only_where_there_is_no_other() {
     let both = builder(&[(mail(1, 100, 100), true), (mail(1, 100, 100), false)]).finish();
     assert_eq!((both.waiting.mails, both.waiting.oldest.entries.len(), both.clients.waiting), (1, 1, 1));
