@@ -25,11 +25,15 @@ pub(super) fn fill(path: &Path, records: u64) -> Result<(), Error> {
         set(&store, None, &RecordUpdate { key: key(n), value: vec![0; 20], expires_in: 86_400 * 30, weight: 5 }, now)?;
     }
     let written = start.elapsed();
+    // That they wait for the disk is what its health says meanwhile.
+    let mut last = u64::MAX;
     while store.health().unsaved > 0 {
-        std::thread::sleep(Duration::from_millis(100));
-        if let Some(problem) = store.health().problem {
-            return Err(problem.into());
+        std::thread::sleep(Duration::from_secs(1));
+        let unsaved = store.health().unsaved;
+        if unsaved >= last {
+            return Err(store.health().problem.unwrap_or_else(|| "nothing is written".into()).into());
         }
+        last = unsaved;
     }
     println!(
         "filling with {records}: {:.1} s in memory, {:.0} s until all was on disk, {:.0} MB of memory, {:.0} MB of file",
