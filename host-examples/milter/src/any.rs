@@ -1,7 +1,7 @@
 //! All commands in any octets, for fuzzing.
 
 use crate::command::Command;
-use crate::connection::Problem;
+use crate::connection::ProtocolError;
 use crate::macros::Macros;
 use crate::negotiate::{Agreement, Wishes};
 use crate::order::Order;
@@ -17,7 +17,7 @@ pub fn decode_any(octets: &[u8], piece: usize) -> (Vec<Command>, Option<String>)
     (commands, error.map(|error| error.to_string()))
 }
 
-fn read(octets: &[u8], piece: usize, commands: &mut Vec<Command>) -> Result<(), Problem> {
+fn read(octets: &[u8], piece: usize, commands: &mut Vec<Command>) -> Result<(), ProtocolError> {
     let (mut decoder, mut order, mut macros) = (Decoder::new(), Order::default(), Macros::default());
     let mut agreement = None;
     for piece in octets.chunks(piece.max(1)) {

@@ -37,27 +37,10 @@ impl Default for TimeLimits {
     }
 }
 
-/// What is wrong with what came.
+/// What is wrong with what the MTA sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Problem {
-    #[error(transparent)]
-    Packet(#[from] PacketError),
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    #[error(transparent)]
-    Order(#[from] OrderError),
-    #[error(transparent)]
-    Negotiate(#[from] NegotiateError),
-}
-
-/// Why a connection has to be closed. The MTA then does what it is configured to do without the filter (Postfix:
-/// `milter_default_action`).
-#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConnectionError {
-    /// Reading or writing failed.
-    #[error("connection to the MTA: {0}")]
-    Io(#[from] io::Error),
+pub enum ProtocolError {
     /// What came are no packets.
     #[error(transparent)]
     Packet(#[from] PacketError),
@@ -70,6 +53,19 @@ pub enum ConnectionError {
     /// There was nothing to agree on.
     #[error(transparent)]
     Negotiate(#[from] NegotiateError),
+}
+
+/// Why a connection has to be closed. The MTA then does what it is configured to do without the filter (Postfix:
+/// `milter_default_action`).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// Reading or writing failed.
+    #[error("connection to the MTA: {0}")]
+    Io(#[from] io::Error),
+    /// What came makes no sense.
+    #[error(transparent)]
+    Protocol(ProtocolError),
     /// The MTA was too slow.
     #[error("the MTA did not {what} within {limit:?}")]
     Slow {
@@ -99,14 +95,9 @@ pub enum ConnectionError {
     Broken,
 }
 
-impl From<Problem> for ConnectionError {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::Packet(error) => error.into(),
-            Problem::Command(error) => error.into(),
-            Problem::Order(error) => error.into(),
-            Problem::Negotiate(error) => error.into(),
-        }
+impl<E: Into<ProtocolError>> From<E> for ConnectionError {
+    fn from(error: E) -> Self {
+        ConnectionError::Protocol(error.into())
     }
 }
 

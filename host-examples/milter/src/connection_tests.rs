@@ -109,15 +109,18 @@ async fn what_does_not_negotiate_is_no_mta() {
         Connection::open(ours, &Wishes::POLICY, TimeLimits::default()).await.expect_err("no negotiation")
     };
     let missing = attempt(b"\0\0\0\x04Ca\0U").await;
-    assert!(matches!(missing, ConnectionError::Negotiate(NegotiateError::Missing(b'C'))), "{missing}");
+    assert!(matches!(missing, ConnectionError::Protocol(ProtocolError::Negotiate(NegotiateError::Missing(b'C')))), "{missing}");
     let old = attempt(b"\0\0\0\x0dO\0\0\0\x01\0\0\0\x0f\0\0\0\x3f").await;
-    assert!(matches!(old, ConnectionError::Negotiate(NegotiateError::Version(1))), "{old}");
+    assert!(matches!(old, ConnectionError::Protocol(ProtocolError::Negotiate(NegotiateError::Version(1)))), "{old}");
     let cut = attempt(&OFFER[..OFFER.len() - 1]).await;
-    assert!(matches!(cut, ConnectionError::Packet(PacketError::CutOff(16))), "{cut}");
+    assert!(matches!(cut, ConnectionError::Protocol(ProtocolError::Packet(PacketError::CutOff(16)))), "{cut}");
     let http = attempt(b"GET / HTTP/1.1\r\n\r\n").await;
-    assert!(matches!(http, ConnectionError::Packet(PacketError::Huge(0x4745_5420))), "{http}");
+    assert!(matches!(http, ConnectionError::Protocol(ProtocolError::Packet(PacketError::Huge(0x4745_5420)))), "{http}");
     let short = attempt(b"\0\0\0\x05O\0\0\0\x06").await;
-    assert!(matches!(short, ConnectionError::Command(CommandError::Data { command: b'O', .. })), "{short}");
+    assert!(
+        matches!(short, ConnectionError::Protocol(ProtocolError::Command(CommandError::Data { command: b'O', .. }))),
+        "{short}"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn order_is_enforced() {
     let (mut connection, mut mta) = policy().await;
     send(&mut mta, &[(b'R', b"<a>\0")]).await;
     let error = connection.next().await.expect_err("no client yet");
-    assert!(matches!(error, ConnectionError::Order(OrderError::NoClient(Stage::Rcpt))), "{error}");
+    assert!(matches!(error, ConnectionError::Protocol(ProtocolError::Order(OrderError::NoClient(Stage::Rcpt)))), "{error}");
 }
 
 #[tokio::test]
@@ -233,7 +236,7 @@ async fn the_end_is_between_packets_or_an_error() {
     mta.write_all(b"\0\0\0\x05H").await.unwrap();
     drop(mta);
     let error = connection.next().await.expect_err("half a packet");
-    assert!(matches!(error, ConnectionError::Packet(PacketError::CutOff(5))), "{error}");
+    assert!(matches!(error, ConnectionError::Protocol(ProtocolError::Packet(PacketError::CutOff(5)))), "{error}");
 }
 
 #[tokio::test]

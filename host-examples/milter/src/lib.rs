@@ -36,7 +36,7 @@ mod reply;
 
 pub use any::decode_any;
 pub use command::{Client, Command, CommandError, MAX_STRINGS, Path};
-pub use connection::{Connection, ConnectionError, TimeLimits};
+pub use connection::{Connection, ConnectionError, ProtocolError, TimeLimits};
 pub use edit::{Edit, EditError};
 pub use macros::Macros;
 pub use negotiate::{Agreement, NegotiateError, Offer, VERSION_MAX, VERSION_MIN, Wishes};

@@ -38,14 +38,14 @@ impl Host {
     /// One whose store gives a part of its records, and then fails.
     pub(crate) fn that_breaks_off() -> Host {
         let host = Host::new("{}");
-        host.serve(Arc::new(BreaksOff(Arc::clone(&host.store))));
+        host.serve(Arc::new(Ailing { store: Arc::clone(&host.store), breaks_off: true, is_copy: false }));
         host
     }
 
     /// One whose shared store gives no answer: a local copy serves.
     pub(crate) fn whose_store_is_away() -> Host {
         let host = Host::new("{}");
-        host.serve(Arc::new(Away(Arc::clone(&host.store))));
+        host.serve(Arc::new(Ailing { store: Arc::clone(&host.store), breaks_off: false, is_copy: true }));
         host
     }
 
@@ -121,59 +121,41 @@ impl Host {
     }
 }
 
-/// A store in memory whose lists end in the middle.
-struct BreaksOff(Arc<MemoryStore>);
-
-impl Store for BreaksOff {
-    fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
-        self.0.get_many(keys, now)
-    }
-
-    fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        self.0.compare_and_set(write)
-    }
-
-    fn scan<'a>(&'a self, cursor: Cursor, _: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
-        Box::pin(async move {
-            if cursor == Cursor::default() {
-                self.0.scan(cursor, 1, now).await
-            } else {
-                Err(StoreError::Unavailable("it broke off".into()))
-            }
-        })
-    }
-
-    fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
-        self.0.secret()
-    }
-
-    fn health(&self) -> Health {
-        self.0.health()
-    }
+/// The host's store, with something amiss.
+struct Ailing {
+    store: Arc<MemoryStore>,
+    /// Its lists end in the middle.
+    breaks_off: bool,
+    /// It is the local copy of a shared store that is away.
+    is_copy: bool,
 }
 
-/// A local copy of a shared store that is away.
-struct Away(Arc<MemoryStore>);
-
-impl Store for Away {
+impl Store for Ailing {
     fn get_many<'a>(&'a self, keys: &'a [Key], now: u64) -> BoxFuture<'a, Result<Vec<StoredRecord>, StoreError>> {
-        self.0.get_many(keys, now)
+        self.store.get_many(keys, now)
     }
 
     fn compare_and_set<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<Swap, StoreError>> {
-        self.0.compare_and_set(write)
+        self.store.compare_and_set(write)
     }
 
     fn scan<'a>(&'a self, cursor: Cursor, limit: usize, now: u64) -> BoxFuture<'a, Result<Page, StoreError>> {
-        self.0.scan(cursor, limit, now)
+        match (self.breaks_off, cursor == Cursor::default()) {
+            (false, _) => self.store.scan(cursor, limit, now),
+            (true, true) => self.store.scan(cursor, 1, now),
+            (true, false) => Box::pin(std::future::ready(Err(StoreError::Unavailable("it broke off".into())))),
+        }
     }
 
     fn secret(&self) -> BoxFuture<'_, Result<Secret, StoreError>> {
-        self.0.secret()
+        self.store.secret()
     }
 
     fn health(&self) -> Health {
-        Health { kind: "redis".to_owned(), serves_local_copy: true, ..self.0.health() }
+        match self.is_copy {
+            false => self.store.health(),
+            true => Health { kind: "redis".to_owned(), serves_local_copy: true, ..self.store.health() },
+        }
     }
 }
 
