@@ -11,6 +11,7 @@ pub mod chunks;
 pub mod command;
 pub mod config;
 pub mod data;
+mod file;
 pub mod gate;
 pub mod header;
 pub mod load;

@@ -1,12 +1,12 @@
 //! What has changed in the file since the start. Only a restart puts it in force.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
+use crate::file;
 
 /// No configuration is longer, in octets.
 const FILE_MAX: u64 = 1 << 20;
@@ -35,7 +35,8 @@ impl InForce {
     /// # Errors
     /// Those of [`Config::from_file`].
     pub fn changes(&self) -> Result<Vec<String>, ConfigError> {
-        let text = text(&self.path).map_err(|error| ConfigError::Unreadable(self.path.clone(), error))?;
+        let text = file::read(&self.path, FILE_MAX, "a configuration has at most 1 MiB")
+            .map_err(|error| ConfigError::Unreadable(self.path.clone(), error))?;
         Config::from_text(&self.path, &text)?;
         let mut changed = Vec::new();
         compare("", &self.settings, &table(&self.path, &text)?, &mut changed);
@@ -57,18 +58,6 @@ impl InForce {
             }
         }
     }
-}
-
-/// From what is no file (a pipe, a device) text may never come, or come without an end.
-fn text(path: &Path) -> io::Result<String> {
-    let file = std::fs::metadata(path)?;
-    if !file.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    if file.len() > FILE_MAX {
-        return Err(io::Error::other(format!("it has {} octets, and a configuration has at most 1 MiB", file.len())));
-    }
-    std::fs::read_to_string(path)
 }
 
 fn table(path: &Path, text: &str) -> Result<Table, ConfigError> {

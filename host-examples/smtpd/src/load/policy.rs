@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use smtp_fallback_embed::{Cache, CacheError, Component, ConfigureError, Limits, LoadError, Origin, Pool};
@@ -12,6 +12,7 @@ use smtp_fallback_policy::contract::{
 use smtp_fallback_store::Secret;
 
 use crate::config::Config;
+use crate::file;
 use crate::policy::Decider;
 
 /// A file of more octets is not read to be refused: the component takes 1 MiB, and says so of what is not far longer.
@@ -150,7 +151,8 @@ impl PolicySource {
             None => self.component()?,
         };
         let used = self.loaded.insert(used);
-        let text = read(&self.policy).map_err(|error| PolicyError::Unreadable(self.policy.clone(), error))?;
+        let text = file::read(&self.policy, FILE_MAX, "a policy has at most 1 MiB")
+            .map_err(|error| PolicyError::Unreadable(self.policy.clone(), error))?;
         let invalid = |error| PolicyError::Invalid(self.policy.clone(), error);
         let summary = if self.observe {
             // Checked as it is, beside the pool: no session may meet a policy that enforces, not for a moment.
@@ -198,19 +200,6 @@ impl LoadedPolicy {
     pub fn decider(&self) -> Arc<dyn Decider> {
         Arc::new(Shared(Arc::clone(&self.pool)))
     }
-}
-
-/// The text of a policy. From what is no file (a pipe, a device) text may never come, or come without an end, and a server that waits for
-/// it does not heed SIGTERM.
-fn read(path: &Path) -> io::Result<String> {
-    let file = std::fs::metadata(path)?;
-    if !file.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    if file.len() > FILE_MAX {
-        return Err(io::Error::other(format!("it has {} octets, and a policy has at most 1 MiB", file.len())));
-    }
-    std::fs::read_to_string(path)
 }
 
 /// The policy with its mode set to observe; nothing where the text is no JSON object.

@@ -263,48 +263,23 @@ async fn a_new_update_does_not_wait_for_many_removals() {
 
 #[tokio::test]
 async fn a_new_update_does_not_wait_for_a_search() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("records.redb");
-    let disk = file::Disk::default();
-    let (store, _) = EmbeddedStore::open_with(&path, Limits { records: 100_000, ..Limits::default() }, &disk).unwrap();
-    for n in 0..60_000 {
-        set(&store, n, b"x", 600).await;
-    }
-    until("saved", || store.health().unsaved == 0);
-    let syncs = || disk.syncs.load(Relaxed);
-    let before = syncs();
-    disk.slow.store(30, Relaxed);
-    {
-        let mut table = lock(&store.shared.table);
-        for n in 0..60_000 {
-            let update = RecordUpdate { key: key(n), value: Vec::new(), expires_in: 0, weight: 1 };
-            let write = Write { expected: Some(b"x"), update: &update, source: Address::from_bits(0), now: now() };
-            assert_eq!(table.swap(write), Ok(Swap::Stored));
-        }
-        // Of a slot that has nothing any more: only the removals are forgotten.
-        let _ = table.list_again(1, 1);
-    }
-    until("the search goes on", || syncs() > before + 3);
-    let began = syncs();
-    set(&store, 60_001, b"new", 600).await;
-    let is_saved = || lock(&store.shared.table).waiting_since().is_none() && store.shared.state().in_flight_since.is_none();
-    until("it is saved", is_saved);
-    let saved = syncs();
-    assert!(saved - began <= 4, "after {}", saved - began);
-    store.close().unwrap();
-    assert!(syncs() - saved > 5, "the search was not at its end: {}", syncs() - saved);
-    let (_, opened) = EmbeddedStore::open(&path, Limits::default()).unwrap();
-    assert_eq!(opened.records, 1);
+    update_during_a_search(0).await;
 }
 
 /// With as many removals beside it as a transaction takes.
 #[tokio::test]
 async fn a_new_update_does_not_wait_for_a_search_and_removals_together() {
+    update_during_a_search(60_000).await;
+}
+
+/// Of 60,000 records the removals are forgotten, and so many more are removed while the file is searched for those.
+async fn update_during_a_search(removed_beside: u32) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.redb");
     let disk = file::Disk::default();
     let (store, _) = EmbeddedStore::open_with(&path, Limits { records: 200_000, ..Limits::default() }, &disk).unwrap();
-    for n in 0..120_000 {
+    let all = 60_000 + removed_beside;
+    for n in 0..all {
         set(&store, n, b"x", 600).await;
     }
     until("saved", || store.health().unsaved == 0);
@@ -314,23 +289,26 @@ async fn a_new_update_does_not_wait_for_a_search_and_removals_together() {
         let write = Write { expected: Some(b"x"), update: &update, source: Address::from_bits(0), now: now() };
         assert_eq!(table.swap(write), Ok(Swap::Stored));
     };
-    disk.slow.store(30, Relaxed);
     let before = syncs();
+    disk.slow.store(30, Relaxed);
     {
         let mut table = lock(&store.shared.table);
         (0..60_000).for_each(|n| remove(&mut table, n));
+        // Of a slot that has nothing any more: only the removals are forgotten.
         let _ = table.list_again(1, 1);
     }
     until("the search goes on", || syncs() > before + 3);
-    (60_000..120_000).for_each(|n| remove(&mut lock(&store.shared.table), n));
+    (60_000..all).for_each(|n| remove(&mut lock(&store.shared.table), n));
     let began = syncs();
-    set(&store, 120_001, b"new", 600).await;
+    set(&store, all + 1, b"new", 600).await;
     let is_saved = || lock(&store.shared.table).waiting_since().is_none() && store.shared.state().in_flight_since.is_none();
     until("it is saved", is_saved);
     let saved = syncs();
     assert!(saved - began <= 4, "after {}", saved - began);
     store.close().unwrap();
-    assert!(syncs() - saved > 5, "there was nothing left to do: {}", syncs() - saved);
+    assert!(syncs() - saved > 5, "the search was not at its end: {}", syncs() - saved);
+    let (_, opened) = EmbeddedStore::open(&path, Limits::default()).unwrap();
+    assert_eq!(opened.records, 1);
 }
 
 #[tokio::test]
