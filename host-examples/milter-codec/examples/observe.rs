@@ -8,7 +8,7 @@
 
 use std::process::ExitCode;
 
-use smtp_fallback_milter::{Connection, ConnectionError, Refusal, Reply, Stage, TimeLimits, Wishes};
+use smtp_fallback_milter_codec::{Connection, ConnectionError, Refusal, Reply, Stage, TimeLimits, Wishes};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 

@@ -8,8 +8,8 @@
 //! What comes from the MTA holds what the SMTP client wrote, so it is kept as [`Octets`], and text only where that is asked for.
 //!
 //! ```no_run
-//! # async fn filter(stream: tokio::net::UnixStream) -> Result<(), smtp_fallback_milter::ConnectionError> {
-//! use smtp_fallback_milter::{Connection, Reply, TimeLimits, Wishes};
+//! # async fn filter(stream: tokio::net::UnixStream) -> Result<(), smtp_fallback_milter_codec::ConnectionError> {
+//! use smtp_fallback_milter_codec::{Connection, Reply, TimeLimits, Wishes};
 //!
 //! let Some(mut connection) = Connection::open(stream, &Wishes::POLICY, TimeLimits::default()).await? else { return Ok(()) };
 //! while let Some(command) = connection.next().await? {

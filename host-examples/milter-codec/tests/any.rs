@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use smtp_fallback_milter::{Command, decode_any};
+use smtp_fallback_milter_codec::{Command, decode_any};
 
 /// Sessions as octets, by the names of their files.
 fn corpus() -> Vec<(String, Vec<u8>)> {
