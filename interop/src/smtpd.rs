@@ -218,7 +218,7 @@ fn write(setting: &Setting, nameserver: SocketAddr) -> TempDir {
     let folder = public_folder("smtp-fallback-smtpd-");
     let Setting { policy, top, listeners, tables, files } = setting;
     let configuration = format!(
-        "host_name = \"mx.demo.example\"\ncomponent = \"policy.wasm\"\npolicy = \"policy.json\"\nlog = \"info,smtp_fallback_smtpd=debug\"\n{top}\n{listeners}\n\
+        "host_name = \"mx.demo.example\"\ncomponent = \"policy.wasm\"\npolicy = \"policy.json\"\nlog = \"info,smtp_fallback_smtpd=debug,smtp_fallback_daemon=debug\"\n{top}\n{listeners}\n\
          [verify]\nnameservers = [\"{nameserver}\"]\n\n{tables}"
     );
     fs::write(folder.path().join("smtpd.toml"), configuration).unwrap();

@@ -3,8 +3,8 @@
 //! Nothing in a chunk ends it: its size is named before. Its lines are held to the same rules as after DATA, since what reads the
 //! message later finds its lines by their ends, too.
 
-use crate::memory::Share;
 use crate::text::{Builder, Fault, Text};
+use smtp_fallback_daemon::memory::Share;
 
 /// Puts the chunks of one message together.
 #[derive(Debug)]
@@ -70,7 +70,6 @@ impl Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::tests::unlimited;
     use crate::text::LINE_MAX;
     use proptest::prelude::*;
 
@@ -79,7 +78,7 @@ mod tests {
     /// The message, with the input cut into pieces of each of several sizes.
     fn read(input: &[u8]) -> Result<Vec<u8>, Fault> {
         let read = |piece: usize| {
-            let mut chunks = Chunks::new(LIMIT, &unlimited());
+            let mut chunks = Chunks::new(LIMIT, &Share::unlimited());
             input.chunks(piece).for_each(|part| chunks.push(part));
             chunks.finish().map(|text| text.octets().to_vec())
         };
@@ -131,7 +130,7 @@ mod tests {
         for (announced, fault) in
             [(LIMIT as u64, None), (LIMIT as u64 + 1, Some(Fault::TooLarge)), (u64::MAX, Some(Fault::TooLarge))]
         {
-            let mut chunks = Chunks::new(LIMIT, &unlimited());
+            let mut chunks = Chunks::new(LIMIT, &Share::unlimited());
             chunks.announce(announced);
             assert_eq!(chunks.fault(), fault, "{announced}");
         }

@@ -3,28 +3,31 @@
 //! Whatever is wrong is refused with its place, what was expected and what to do; nothing is ignored.
 
 mod arrivals;
-mod changes;
 mod limits;
-mod records;
 mod upstream;
 mod value;
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
+use smtp_fallback_daemon::config::{Configuration, LogFormat, Monitor, PolicyLimits, Settings, Store, Verify};
+use smtp_fallback_daemon::trusted::Trusted;
 use smtp_fallback_policy::contract::Listener as Kind;
 
 use crate::tls;
-use crate::trusted::Trusted;
 use crate::upstream::Address;
 
-pub use arrivals::Ipv4Arrivals;
-pub use changes::InForce;
-pub use limits::{Limits, PolicyLimits, Verify};
-pub use records::{Monitor, Store};
+pub use limits::Limits;
 pub use upstream::Upstream;
+
+/// Files that are open beside those of connections: listeners, logs, name servers, messages being written.
+const OTHER_FILES: u64 = 200;
+/// Files for a connection: the client's, upstream's, and a message's.
+const FILES_FOR_A_CONNECTION: u64 = 3;
+
+/// Where no client's certificate is verified.
+const NO_CLIENT_CA: &str = "clients are verified where `client_ca` is set in [tls] of the server's configuration";
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,17 +103,6 @@ pub struct Listener {
     pub proxy_from: Trusted,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
 /// Certificates for STARTTLS.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,56 +115,36 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why there is no configuration.
-#[derive(Debug)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    Unreadable(PathBuf, std::io::Error),
-    /// The text is no configuration: says where, and what was expected.
-    Invalid(PathBuf, Box<toml::de::Error>),
-    /// The values do not fit together: says which, and what to do.
-    Contradiction(PathBuf, String),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Unreadable(path, error) => {
-                write!(f, "the configuration {} cannot be read: {error}; check the name after --config", path.display())
-            }
-            ConfigError::Invalid(path, error) => {
-                write!(f, "the configuration {}: {}", path.display(), error.to_string().trim_end())
-            }
-            ConfigError::Contradiction(path, text) => write!(f, "the configuration {}: {text}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Config {
-    /// Reads the file. Relative paths in it start at its own folder.
-    pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
-        InForce::read(path).map(|(config, _)| config)
-    }
-
-    fn from_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Invalid(path.to_owned(), Box::new(error)))?;
-        config.check().map_err(|text| ConfigError::Contradiction(path.to_owned(), text))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for file in config.files() {
-            *file = folder.join(&*file);
-        }
-        Ok(config)
-    }
-
     /// The files of [`Tls`], where it is configured.
     pub fn tls_files(&self) -> Option<tls::Files> {
         let Tls { certificate, key, client_ca } = self.tls.clone()?;
         Some(tls::Files { certificate, key, client_ca })
     }
 
-    fn files(&mut self) -> Vec<&mut PathBuf> {
+    /// The part that all daemons have.
+    pub fn settings(&self) -> Settings {
+        let verifies_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        Settings {
+            host_name: self.host_name.clone(),
+            component: self.component.clone(),
+            component_cache: self.component_cache.clone(),
+            policy: self.policy.clone(),
+            policy_limits: self.policy_limits.clone(),
+            store: self.store.clone(),
+            monitor: self.monitor.clone(),
+            user: self.user.clone(),
+            group: self.group.clone(),
+            reachable_over_ipv4: self.reachable_over_ipv4,
+            ipv4_arrivals: self.ipv4_arrivals(),
+            open_files: (self.limits.connections as u64).saturating_mul(FILES_FOR_A_CONNECTION).saturating_add(OTHER_FILES),
+            no_verified_clients: (!verifies_clients).then_some(NO_CLIENT_CA),
+        }
+    }
+}
+
+impl Configuration for Config {
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
         let mut files = vec![&mut self.component, &mut self.policy];
         files.extend([&mut self.maildir, &mut self.component_cache].into_iter().flatten());
         if let Some(Tls { certificate, key, client_ca }) = &mut self.tls {

@@ -2,8 +2,8 @@
 //!
 //! Only CRLF "." CRLF ends it. A bare CR, a bare LF or NUL does not, and spoils it: the text is read to its end and refused.
 
-use crate::memory::Share;
 use crate::text::{Builder, Fault, Text};
+use smtp_fallback_daemon::memory::Share;
 
 /// Reads a message piece by piece.
 #[derive(Debug)]
@@ -105,7 +105,6 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::tests::unlimited;
     use crate::text::LINE_MAX;
     use proptest::prelude::*;
 
@@ -114,7 +113,7 @@ mod tests {
     /// The message and what was left over, with the input cut into pieces of each of several sizes.
     fn decoded(input: &[u8]) -> (Result<Vec<u8>, Fault>, usize) {
         let read = |piece: usize| {
-            let memory = unlimited();
+            let memory = Share::unlimited();
             let mut decoder = Decoder::new(LIMIT, &memory);
             let mut used = 0;
             for part in input.chunks(piece) {
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_message_without_end_exhausts() {
-        let memory = unlimited();
+        let memory = Share::unlimited();
         let mut decoder = Decoder::new(LIMIT, &memory);
         let mut pushed = 0;
         while !decoder.is_exhausted() {

@@ -1,25 +1,19 @@
-//! Loading what the configuration names: the component, the policy, certificates, and what sessions share.
-
-mod policy;
+//! Making what sessions share, of what the configuration names.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use smtp_fallback_monitor::Monitor;
-use smtp_fallback_store::Store;
-use smtp_fallback_verify::{Settings, Verifier, VerifierError};
+use smtp_fallback_daemon::log::TemporaryErrors;
+use smtp_fallback_daemon::memory::Memory;
+use smtp_fallback_daemon::policy::Policy;
+use smtp_fallback_verify::VerifierError;
 
 use crate::config::Config;
-use crate::log::TemporaryErrors;
 use crate::maildir::Maildir;
-use crate::memory::Memory;
-use crate::policy::{Decider, Policy};
 use crate::session::{Destination, Service};
 use crate::tls::{Certificates, TlsError};
-
-pub use policy::{LoadedPolicy, PolicyError, PolicySource};
 
 /// Why the server cannot start.
 #[derive(Debug)]
@@ -60,13 +54,8 @@ impl From<TlsError> for StartError {
     }
 }
 
-/// What sessions share; `decider` is absent when no policy could be loaded.
-pub fn service(
-    config: &Config,
-    decider: Option<Arc<dyn Decider>>,
-    store: Arc<dyn Store>,
-    monitor: Option<Arc<Monitor>>,
-) -> Result<Service, StartError> {
+/// What sessions share.
+pub fn service(config: &Config, policy: Arc<Policy>) -> Result<Service, StartError> {
     Ok(Service {
         host_name: config.host_name.clone(),
         domains: config.domains.clone(),
@@ -74,9 +63,9 @@ pub fn service(
         limits: config.limits.clone(),
         reachable_over_ipv4: config.reachable_over_ipv4,
         sees_ipv4_arrivals: config.ipv4_arrivals().visible,
-        policy: Policy::new(decider, store, monitor),
+        policy,
         store_time: config.store.time,
-        verifier: Some(verifier(config)?),
+        verifier: Some(config.verify.verifier()?),
         destination: destination(config)?,
         memory: Memory::new(config.limits.message_memory, config.limits.memory_for_a_network()),
         certificates: certificates(config)?,
@@ -90,7 +79,7 @@ pub fn check_service(config: &Config) -> Result<(), StartError> {
         Maildir::check(path).map_err(|error| StartError::Maildir(path.clone(), error))?;
     }
     certificates(config)?;
-    verifier(config)?;
+    config.verify.verifier()?;
     Ok(())
 }
 
@@ -109,10 +98,14 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, TlsError> {
     config.tls_files().map(Certificates::load).transpose()
 }
 
-fn verifier(config: &Config) -> Result<Verifier, VerifierError> {
-    Verifier::new(Settings {
-        nameservers: config.verify.nameservers.clone(),
-        deadline: config.verify.deadline,
-        cache_entries: config.verify.cache_entries,
-    })
+/// Reads the certificates again, where there are any. What has an error stays as it was.
+pub fn reload_certificates(service: &Service) {
+    let Some(certificates) = &service.certificates else { return };
+    match certificates.reload() {
+        Ok(()) => tracing::info!(event = "certificates-loaded"),
+        Err(error) => {
+            let error = error.to_string();
+            tracing::error!(event = "certificates-kept", error, "those that were in use before stay in use");
+        }
+    }
 }

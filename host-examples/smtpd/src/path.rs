@@ -7,9 +7,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use smtp_fallback_daemon::domain::is_domain;
+#[cfg(test)]
+use smtp_fallback_daemon::domain::{DOMAIN_MAX, LABEL_MAX};
+
 const LOCAL_PART_MAX: usize = 64;
-const DOMAIN_MAX: usize = 255;
-const LABEL_MAX: usize = 63;
 
 /// An address with a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,17 +159,6 @@ pub fn forward_path(text: &str) -> Result<(ForwardPath, &str), PathError> {
     }
     let (mailbox, rest) = bracketed(text)?;
     Ok((ForwardPath::Mailbox(mailbox), rest))
-}
-
-/// Whether `text` is a domain as RFC 5321 §4.1.2 has it; underscores, which some hosts have in their names, are let through.
-pub fn is_domain(text: &str) -> bool {
-    let is_label = |label: &str| {
-        matches!(label.len(), 1..=LABEL_MAX)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
-    };
-    text.len() <= DOMAIN_MAX && text.split('.').all(is_label)
 }
 
 /// A domain with letters beyond ASCII in its ASCII form, where it has one; one that is ASCII, or an address literal, as it is.

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use smtp_fallback_daemon::trusted::Trusted;
 use smtp_fallback_policy::contract::Listener as Kind;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +19,6 @@ use crate::loopback::LoopbackWatch;
 use crate::proxy::{self, Header, ProxyError};
 use crate::reply::{ClientReads, Reply};
 use crate::session::{Origin, Service, serve};
-use crate::trusted::Trusted;
 use crate::wire::{Patience, Phase, Wire};
 
 /// How long sessions may finish their transaction after the signal.

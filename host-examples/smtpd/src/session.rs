@@ -26,6 +26,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use smtp_fallback_daemon::log::TemporaryErrors;
+use smtp_fallback_daemon::memory::Memory;
+use smtp_fallback_daemon::policy::{Allowance, Pending, Policy};
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Listener as Kind, Stage, Tls};
 use smtp_fallback_policy::network::Network;
@@ -35,10 +38,7 @@ use tokio::sync::watch;
 
 use crate::command::Command;
 use crate::config::Limits;
-use crate::log::TemporaryErrors;
 use crate::maildir::Maildir;
-use crate::memory::Memory;
-use crate::policy::{Allowance, Pending, Policy};
 use crate::reply::{ClientReads, Reply};
 use crate::tls::Certificates;
 use crate::upstream::{Settings, Upstream};
@@ -65,7 +65,7 @@ pub struct Service {
     /// The same mail's arrival over IPv4 is seen, here or on hosts that share the records (A34, A37).
     pub sees_ipv4_arrivals: bool,
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// How long a message may wait for its records.
     pub store_time: Duration,
     /// What verifies messages. Without it, none is verified.

@@ -1,6 +1,6 @@
 //! The text of a message while it is received: within its limits, and with whole line ends only.
 
-use crate::memory::Share;
+use smtp_fallback_daemon::memory::Share;
 
 /// The longest line of a message with its CRLF. RFC 5321 §4.5.3.1.6 asks for 1000; real mail has more.
 pub const LINE_MAX: usize = 8192;
@@ -150,12 +150,13 @@ pub fn skipped_at_most(limit: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
-    use crate::memory::tests::{network, unlimited};
+    use smtp_fallback_daemon::memory::Memory;
+    use smtp_fallback_policy::address::Address;
+    use smtp_fallback_policy::network::Network;
 
     #[test]
     fn messages_share_the_memory_and_give_it_back() {
-        let share = Memory::new(3 * STEP, 3 * STEP).share(network("2001:db8::/64"));
+        let share = Memory::new(3 * STEP, 3 * STEP).share(Network::of(Address::from_bits(0), 64));
         let message = || {
             let mut builder = Builder::new(10 * STEP, &share);
             for _ in 0..2 * STEP / 16 {
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_read_on_for_a_while() {
-        let mut builder = Builder::new(10, &unlimited());
+        let mut builder = Builder::new(10, &Share::unlimited());
         builder.part(&[b'x'; 10]);
         assert_eq!((builder.fault(), builder.has_room_for(0), builder.has_room_for(1)), (None, true, false));
         builder.part(b"y");

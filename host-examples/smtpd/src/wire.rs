@@ -452,7 +452,7 @@ mod tests {
         let (mut wire, mut client, _phase) = wire();
         let later = Instant::now() + Duration::from_secs(10);
         client.write_all(b"a\r\nQUIT\r\nNOOP\r\n").await.expect("open");
-        let mut chunks = Chunks::new(100, &crate::memory::tests::unlimited());
+        let mut chunks = Chunks::new(100, &smtp_fallback_daemon::memory::Share::unlimited());
         wire.chunk(0, Some(&mut chunks), later).await.expect("nothing to read");
         wire.chunk(3, Some(&mut chunks), later).await.expect("is there");
         wire.chunk(6, None, later).await.expect("is there");

@@ -1,17 +1,9 @@
 //! Whether this host hears of mail that arrives over IPv4.
 
+use smtp_fallback_daemon::config::Ipv4Arrivals;
 use smtp_fallback_policy::contract::Listener as Kind;
 
 use super::{Config, Listener};
-
-/// What the policy is told about arrivals over IPv4 (A34, A37).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv4Arrivals {
-    /// Mail of these domains that arrives over IPv4 is seen here, or on hosts that share the records.
-    pub visible: bool,
-    /// Why, and how to change it: for people.
-    pub why: &'static str,
-}
 
 impl Config {
     /// What [`Config::ipv4_arrivals_visible`] says, else what is sure.

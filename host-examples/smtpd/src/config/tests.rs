@@ -1,4 +1,7 @@
+use std::path::Path;
 use std::time::Duration;
+
+use smtp_fallback_daemon::config::InForce;
 
 use super::*;
 use crate::upstream::{Address, Protocol, Tell};
@@ -18,7 +21,7 @@ fn read(text: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("smtpd.toml");
     std::fs::write(&path, text).expect("writable");
-    let config = Config::from_file(&path).map_err(|error| error.to_string());
+    let config = InForce::read::<Config>(&path).map(|(config, _)| config).map_err(|error| error.to_string());
     config.inspect(|config| assert_eq!(config.maildir.iter().filter(|path| **path != folder.path().join("mail")).count(), 0))
 }
 
@@ -138,7 +141,8 @@ fn behind_a_proxy_a_listener_may_have_clients_of_both_families() {
 
 #[test]
 fn the_sample_files_are_valid_and_show_the_defaults() {
-    let sample = |name| Config::from_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name);
+    let sample =
+        |name| InForce::read::<Config>(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).map(|(config, _)| config).expect(name);
     let bare: Config = toml::from_str(SMALL).expect("valid");
     let shown = sample("smtpd.toml");
     assert_eq!(format!("{:?}", shown.limits), format!("{:?}", bare.limits));

@@ -1,10 +1,10 @@
 //! The policy, asked with what the session knows.
 
+use smtp_fallback_daemon::policy::{Allowance, Question};
 use smtp_fallback_policy::contract::{AuthResults, Connection, Envelope, Message, Stage, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Session, now};
-use crate::policy::{Allowance, Question};
 use crate::reply::Reply;
 
 /// What is known of a transaction.

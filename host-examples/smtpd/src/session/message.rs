@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use smtp_fallback_daemon::memory::Share;
 use smtp_fallback_policy::contract::Stage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -13,7 +14,6 @@ use super::{Session, nonce, now};
 use crate::chunks::Chunks;
 use crate::command::Chunk;
 use crate::data::Decoder;
-use crate::memory::Share;
 use crate::reply::Reply;
 use crate::text::{Fault, LINE_MAX, Text, skipped_at_most};
 use crate::wire::End;

@@ -9,6 +9,8 @@ mod starttls;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use smtp_fallback_daemon::policy::Decider;
+use smtp_fallback_daemon::policy::scripted::{Scripted, decision, update};
 use smtp_fallback_policy::contract::{self, AuthResults, Connection, Decision, Envelope, Verdict};
 use smtp_fallback_store::MemoryStore;
 use tempfile::TempDir;
@@ -16,8 +18,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::policy::Decider;
-use crate::policy::tests::{Scripted, decision, update};
 
 const IDLE: Duration = Duration::from_millis(300);
 const MESSAGE: &str = "Subject: a\r\nMessage-ID: <1@example.com>\r\n\r\nText.\r\n";
@@ -67,7 +67,7 @@ fn connect(setting: Setting) -> Client {
         limits: setting.limits,
         reachable_over_ipv4: true,
         sees_ipv4_arrivals: true,
-        policy: Policy::new(setting.decider, Arc::new(MemoryStore::new(100)), None),
+        policy: Arc::new(Policy::new(setting.decider, Arc::new(MemoryStore::new(100)), None)),
         store_time: Duration::from_secs(10),
         verifier: None,
         destination: match setting.upstream {

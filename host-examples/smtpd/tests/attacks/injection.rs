@@ -174,7 +174,9 @@ async fn into_replies_and_a_log_for_people() {
     let folder = Folder::new(&setting, nameserver.addr());
     // hickory's own words at this level have line ends in them.
     let path = folder.path().join("smtpd.toml");
-    let text = std::fs::read_to_string(&path).unwrap().replace("log = \"debug\"", "log = \"info,smtp_fallback_smtpd=debug\"");
+    let text = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("log = \"debug\"", "log = \"info,smtp_fallback_smtpd=debug,smtp_fallback_daemon=debug\"");
     std::fs::write(&path, text).unwrap();
     let server = Server::start_in(folder, &[], nameserver);
     all_commands(&server).await;

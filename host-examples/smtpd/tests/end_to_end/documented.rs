@@ -7,7 +7,7 @@ use std::path::Path;
 use smtp_fallback_store::redis::RedisSettings;
 
 /// The crates that log in this server.
-const CRATES: [&str; 5] = ["smtpd", "store", "monitor", "embed", "verify"];
+const CRATES: [&str; 6] = ["smtpd", "daemon", "store", "monitor", "embed", "verify"];
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()

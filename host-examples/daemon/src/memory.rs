@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::network::Network;
 
 /// How much is taken. What it keeps itself is bounded by the messages in hand: a network is forgotten when it has none.
@@ -45,6 +46,11 @@ impl Memory {
 }
 
 impl Share {
+    /// One without limits, of a memory of its own: for tests.
+    pub fn unlimited() -> Share {
+        Memory::new(usize::MAX, usize::MAX).share(Network::of(Address::from_bits(0), 64))
+    }
+
     /// Takes so many octets, if they are left.
     pub fn take(&self, octets: usize) -> bool {
         let Memory { limit, for_a_network, .. } = *self.memory;
@@ -75,16 +81,11 @@ impl Share {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn network(text: &str) -> Network {
+    fn network(text: &str) -> Network {
         Network::parse(text).expect("a network")
-    }
-
-    /// A share without limits.
-    pub(crate) fn unlimited() -> Share {
-        Memory::new(usize::MAX, usize::MAX).share(network("2001:db8::/64"))
     }
 
     #[test]

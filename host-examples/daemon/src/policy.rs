@@ -1,5 +1,7 @@
 //! Asking the policy, with the records that it wants, and storing those that it gives back.
 
+pub mod scripted;
+
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -261,4 +263,4 @@ fn decide(decider: &dyn Decider, question: &Question) -> Decision {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -3,31 +3,21 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What `--help` prints.
-pub const HELP: &str = "\
-An SMTP server that applies the policy component, and keeps what it accepts in a Maildir or hands it to the mail server behind it.
-
-Usage: smtp-fallback-smtpd --config FILE [--check-config] [--observe]
-
-  --config FILE    The configuration, a TOML file. Required.
-  --check-config   Load everything that the configuration names, print errors and warnings, and exit:
-                   0 if it can be used, 1 if not. Run it as the server's user, whose rights count; no
-                   listener is bound, the control socket and the monitor's port only for a moment where
-                   they are free, and neither upstream nor Redis nor a name server is asked.
-  --observe        Refuse nothing, whatever the policy's mode: log what would have been answered.
-  --help           Print this text.
-  --version        Print the version.
-
-SIGHUP reads the policy and the certificates again, and logs what else has changed in FILE, which takes a restart.
-SIGTERM and SIGINT finish what is in hand and end the server.
-
-Exit status: 0 after a shutdown by SIGTERM or SIGINT, 1 when the server cannot start, 2 for a wrong command line.
-";
+/// A program: what it says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name, such as `smtp-fallback-smtpd`.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// What `--help` prints.
+    pub help: &'static str,
+}
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Args {
-    /// Print [`HELP`].
+    /// Print [`Program::help`].
     Help,
     /// Print the version.
     Version,
@@ -53,13 +43,14 @@ impl Args {
         let (mut config, mut check, mut observe) = (None, false, false);
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
-            let value = match text.split_once('=') {
-                _ if text == "--config" => {
-                    Some(arguments.next().ok_or("--config needs the name of the configuration file, as in --config smtpd.toml")?)
-                }
-                Some(("--config", value)) => Some(value.into()),
-                _ => None,
-            };
+            let value =
+                match text.split_once('=') {
+                    _ if text == "--config" => Some(arguments.next().ok_or(
+                        "--config needs the name of the configuration file, as in --config /etc/smtp-fallback/smtpd.toml",
+                    )?),
+                    Some(("--config", value)) => Some(value.into()),
+                    _ => None,
+                };
             match (text.as_ref(), value) {
                 (_, Some(value)) if config.is_none() => config = Some(PathBuf::from(value)),
                 (_, Some(_)) => return Err("--config was given twice; one configuration file is expected".into()),
@@ -74,7 +65,7 @@ impl Args {
                 }
             }
         }
-        let config = config.ok_or("no configuration file was named; use --config FILE (an example is smtpd.toml)")?;
+        let config = config.ok_or("no configuration file was named; use --config FILE")?;
         Ok(Args::Run(Run { config, check, observe }))
     }
 }

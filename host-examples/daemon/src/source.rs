@@ -11,7 +11,7 @@ use smtp_fallback_policy::contract::{
 };
 use smtp_fallback_store::Secret;
 
-use crate::config::Config;
+use crate::config::Settings;
 use crate::file;
 use crate::policy::Decider;
 
@@ -26,8 +26,8 @@ pub struct PolicySource {
     limits: Limits,
     /// Observe, whatever the policy says.
     observe: bool,
-    /// Clients are asked for certificates, so that some can be verified.
-    verifies_clients: bool,
+    /// Where no client's certificate is verified: what to do about it.
+    no_verified_clients: Option<&'static str>,
     /// What keys the hashes of networks and mails (A33, A35): the store's. While a shared store gives none, one of this process's own, by
     /// which mail is recognised that this server itself refused.
     secret: Option<Secret>,
@@ -121,14 +121,18 @@ fn origin(origin: Origin) -> &'static str {
 
 impl PolicySource {
     /// What the configuration names. Nothing is read yet.
-    pub fn new(config: &Config, observe: bool, secret: Option<Secret>) -> PolicySource {
+    pub fn new(settings: &Settings, observe: bool, secret: Option<Secret>) -> PolicySource {
         PolicySource {
-            component: config.component.clone(),
-            cache: config.component_cache.clone(),
-            policy: config.policy.clone(),
-            limits: Limits { deadline: config.policy_limits.deadline, memory: config.policy_limits.memory, ..Limits::default() },
+            component: settings.component.clone(),
+            cache: settings.component_cache.clone(),
+            policy: settings.policy.clone(),
+            limits: Limits {
+                deadline: settings.policy_limits.deadline,
+                memory: settings.policy_limits.memory,
+                ..Limits::default()
+            },
             observe,
-            verifies_clients: config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            no_verified_clients: settings.no_verified_clients,
             secret,
             loaded: None,
         }
@@ -163,9 +167,7 @@ impl PolicySource {
             used.pool.reconfigure(&text).map_err(invalid)?
         };
         let Summary { mode, checks, mut warnings } = summary;
-        if !self.verifies_clients {
-            warnings.extend(never_met(&checks));
-        }
+        warnings.extend(self.no_verified_clients.and_then(|advice| never_met(&checks, advice)));
         Ok(LoadedPolicy { pool: Arc::clone(&used.pool), mode, warnings, cache })
     }
 
@@ -229,9 +231,10 @@ impl Decider for Shared {
 }
 
 /// A warning where the policy asks for clients whose certificate was verified, and none can be.
-fn never_met(checks: &[Check]) -> Option<PolicyWarning> {
-    let message = "`tls` is never met: clients are verified where `client_ca` is set in [tls] of the server's configuration";
-    checks.contains(&Check::Tls).then(|| PolicyWarning { pointer: String::new(), message: message.to_owned() })
+fn never_met(checks: &[Check], advice: &str) -> Option<PolicyWarning> {
+    checks
+        .contains(&Check::Tls)
+        .then(|| PolicyWarning { pointer: String::new(), message: format!("`tls` is never met: {advice}") })
 }
 
 #[cfg(test)]
@@ -240,9 +243,9 @@ mod tests {
 
     #[test]
     fn a_check_that_is_never_met_is_warned_of() {
-        assert_eq!(never_met(&[Check::Spf, Check::Dkim, Check::Dmarc]), None);
-        let warning = never_met(&[Check::Spf, Check::Tls]).expect("a warning");
-        assert!(warning.message.contains("client_ca"), "{}", warning.message);
+        assert_eq!(never_met(&[Check::Spf, Check::Dkim, Check::Dmarc], "set `client_ca`"), None);
+        let warning = never_met(&[Check::Spf, Check::Tls], "set `client_ca`").expect("a warning");
+        assert!(warning.message.ends_with("never met: set `client_ca`"), "{}", warning.message);
     }
 
     #[test]

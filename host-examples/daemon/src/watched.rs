@@ -6,7 +6,8 @@ use smtp_fallback_embed::{FailureCounts, Pool};
 use smtp_fallback_monitor::{Failures, Monitor, PolicyState, Sources};
 use smtp_fallback_store::Store;
 
-use crate::load::{LoadedPolicy, PolicyError};
+use crate::args::Program;
+use crate::source::{LoadedPolicy, PolicyError};
 
 /// The state of the policy, as it was last loaded.
 #[derive(Default)]
@@ -22,11 +23,11 @@ struct State {
 
 impl Watched {
     /// A monitor over this state and the store.
-    pub fn monitor(self: &Arc<Self>, host_name: &str, store: Arc<dyn Store>) -> Arc<Monitor> {
+    pub fn monitor(self: &Arc<Self>, program: Program, host_name: &str, store: Arc<dyn Store>) -> Arc<Monitor> {
         let (policy, failures) = (Arc::clone(self), Arc::clone(self));
         Monitor::new(Sources {
             name: host_name.to_owned(),
-            software: format!("smtp-fallback-smtpd {}", env!("CARGO_PKG_VERSION")),
+            software: format!("{} {}", program.name, program.version),
             store,
             policy: Arc::new(move || policy.read(|state| state.policy.clone())),
             failures: Arc::new(move || words(failures.failures())),

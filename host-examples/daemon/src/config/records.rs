@@ -43,12 +43,17 @@ impl Store {
         Limits { records: self.records, per_48: self.records_per_48, per_32: self.records_per_32 }
     }
 
-    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    /// The files that it names.
+    pub fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let own = [&mut self.path, &mut self.control].into_iter().flatten();
         own.chain(self.redis.iter_mut().flat_map(RedisSettings::files))
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Whether its values fit together; else what is wrong, and what to do.
+    ///
+    /// # Errors
+    /// Says which do not.
+    pub fn check(&self) -> Result<(), String> {
         if self.path.is_some() && self.redis.is_some() {
             return Err("store: found both path and [store.redis], expected one of them; remove the other".to_owned());
         }
@@ -92,7 +97,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Whether others can reach it only where that is wanted.
+    ///
+    /// # Errors
+    /// They can.
+    pub fn check(&self) -> Result<(), String> {
         if self.allow_remote || self.address.ip().to_canonical().is_loopback() {
             return Ok(());
         }

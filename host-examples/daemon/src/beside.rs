@@ -7,7 +7,7 @@ use std::path::Path;
 use smtp_fallback_monitor::{BindError, Listener};
 use smtp_fallback_store::control::{Control, ControlError};
 
-use crate::config::{self, Config};
+use crate::config;
 
 /// Below these, service managers make folders at the start.
 const RUNTIME_FOLDERS: [&str; 2] = ["/run", "/var/run"];
@@ -24,7 +24,7 @@ pub fn control(config: &config::Store) -> Option<Control> {
 }
 
 /// Binds the port of the metrics and the status page, where one is configured. Where that fails, the log says so.
-pub fn monitor(config: &Config) -> Option<Listener> {
+pub fn monitor(config: Option<&config::Monitor>) -> Option<Listener> {
     match bind_monitor(config)? {
         Ok(listener) => Some(listener),
         Err(error) => {
@@ -44,16 +44,16 @@ pub struct Found {
 }
 
 /// Tries both, and leaves nothing. A running server of this configuration holds them: that is no error.
-pub fn check(config: &Config) -> Found {
+pub fn check(store: &config::Store, monitor: Option<&config::Monitor>) -> Found {
     let mut found = Found::default();
-    match bind_control(&config.store) {
+    match bind_control(store) {
         None | Some(Ok(_) | Err(ControlError::InUse { .. })) => {}
         Some(Err(error)) if comes_with_the_start(&error) => {
             found.warnings.push(format!("store.control: {error}; a service manager may make the directory at the start"));
         }
         Some(Err(error)) => found.errors.push(format!("store.control: {error}")),
     }
-    match bind_monitor(config) {
+    match bind_monitor(monitor) {
         None | Some(Ok(_)) => {}
         Some(Err(BindError::Bind { address, error }))
             if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
@@ -72,8 +72,8 @@ fn bind_control(config: &config::Store) -> Option<Result<Control, ControlError>>
     Some(Control::bind(config.control.as_ref()?, config.control_mode, None))
 }
 
-fn bind_monitor(config: &Config) -> Option<Result<Listener, BindError>> {
-    let config::Monitor { address, allow_remote } = config.monitor.as_ref()?;
+fn bind_monitor(config: Option<&config::Monitor>) -> Option<Result<Listener, BindError>> {
+    let config::Monitor { address, allow_remote } = config?;
     Some(Listener::bind(*address, *allow_remote))
 }
 

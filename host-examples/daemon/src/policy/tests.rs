@@ -1,44 +1,10 @@
+use super::scripted::{Scripted, decision, key, update};
 use super::*;
 use smtp_fallback_policy::address::Address;
-use smtp_fallback_policy::contract::{KeyKind, Listener, Reply, Stage, Tls};
+use smtp_fallback_policy::contract::{Listener, Reply, Stage, Tls};
 use smtp_fallback_store::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret, StoreError, Swap, Write, WriteBack};
 
 const CLIENT: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
-
-/// Decides by a function, and wants the record of the client's address, and then that of the address it names.
-pub(crate) struct Scripted<F>(pub(crate) F);
-
-impl<F> Decider for Scripted<F>
-where
-    F: Fn(&Connection, Option<&Envelope>, Option<&AuthResults>) -> Decision + Send + Sync,
-{
-    fn keys(&self, connection: &Connection, _: Option<&Envelope>, _: Option<&Message>) -> Vec<Key> {
-        let named = connection.records.iter().map(|record| key(u128::from(record.value[0])));
-        std::iter::once(key(connection.client.bits())).chain(named).collect()
-    }
-
-    fn decide(
-        &self,
-        connection: &Connection,
-        envelope: Option<&Envelope>,
-        _: Option<&Message>,
-        results: Option<&AuthResults>,
-    ) -> Decision {
-        (self.0)(connection, envelope, results)
-    }
-}
-
-pub(crate) fn decision(verdict: Verdict) -> Decision {
-    Decision { verdict, reason: Reason::Undecided, ..Decision::without_policy(Stage::Mail) }
-}
-
-pub(crate) fn key(bits: u128) -> Key {
-    Key { kind: KeyKind::Address, address: Address::from_bits(bits), prefix_length: 128 }
-}
-
-pub(crate) fn update(bits: u128, value: u8) -> RecordUpdate {
-    RecordUpdate { key: key(bits), value: vec![value], expires_in: 60, weight: 1 }
-}
 
 fn write(update: &RecordUpdate) -> Write<'_> {
     Write { expected: None, update, source: Address::from_bits(1), now: 1000 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
+use super::{ConfigError, Configuration, from_text};
 use crate::file;
 
 /// No configuration is longer, in octets.
@@ -16,28 +16,31 @@ const FILE_MAX: u64 = 1 << 20;
 pub struct InForce {
     path: PathBuf,
     settings: Table,
+    /// Whether a text is a configuration of this program.
+    check: fn(&Path, &str) -> Result<(), ConfigError>,
 }
 
 impl InForce {
-    /// Reads the file, as [`Config::from_file`] does, and remembers what it says.
+    /// Reads the file, and remembers what it says. Relative paths in it start at its own folder.
     ///
     /// # Errors
-    /// Those of [`Config::from_file`].
-    pub fn read(path: &Path) -> Result<(Config, InForce), ConfigError> {
+    /// It cannot be read, or is no configuration.
+    pub fn read<C: Configuration>(path: &Path) -> Result<(C, InForce), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
-        let config = Config::from_text(path, &text)?;
-        Ok((config, InForce { path: path.to_owned(), settings: table(path, &text)? }))
+        let config = from_text(path, &text)?;
+        let check = |path: &Path, text: &str| from_text::<C>(path, text).map(drop);
+        Ok((config, InForce { path: path.to_owned(), settings: table(path, &text)?, check }))
     }
 
     /// Reads the file again: the settings that have another value now, such as `domains` or `limits.idle`, in the order of the alphabet. A
     /// default that is written out counts as another value. Blocks.
     ///
     /// # Errors
-    /// Those of [`Config::from_file`].
+    /// Those of [`InForce::read`].
     pub fn changes(&self) -> Result<Vec<String>, ConfigError> {
         let text = file::read(&self.path, FILE_MAX, "a configuration has at most 1 MiB")
             .map_err(|error| ConfigError::Unreadable(self.path.clone(), error))?;
-        Config::from_text(&self.path, &text)?;
+        (self.check)(&self.path, &text)?;
         let mut changed = Vec::new();
         compare("", &self.settings, &table(&self.path, &text)?, &mut changed);
         Ok(changed)
