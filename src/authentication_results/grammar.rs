@@ -89,6 +89,14 @@ pub(super) fn parse_field<'a>(text: &'a str, is_trusted: impl Fn(&str) -> bool) 
     results(&mut scanner)
 }
 
+/// The authserv-id of a field, of which `head` is what stands before the first semicolon.
+pub(super) fn parse_id(head: &str) -> Option<String> {
+    let mut scanner = Scanner::new(head)?;
+    field_name(&mut scanner)?;
+    scanner.cfws()?;
+    scanner.value().map(Cow::into_owned)
+}
+
 /// The name with its colon, if it is there.
 fn field_name(scanner: &mut Scanner<'_>) -> Option<()> {
     if scanner.take_word("Authentication-Results") {

@@ -58,6 +58,14 @@ pub fn parse_authentication_results(headers: &[String], trusted_ids: &[String]) 
     results
 }
 
+/// Whose field it is: the authserv-id, of a field with or without its name (RFC 8601 §2.5). Absent where none can be read. What stands behind
+/// the first semicolon is not looked at: whether a field counts is for [`parse_authentication_results`] to say. With this a host finds out
+/// which field is the topmost of a server, and whether there are more that claim to be.
+pub fn authserv_id(field: &str) -> Option<String> {
+    let head = field.split(';').next().filter(|head| head.len() <= MAX_OCTETS)?;
+    grammar::parse_id(head)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -123,6 +131,22 @@ mod tests {
             }
         }
         assert!(failures.is_empty(), "{failures:#?}");
+    }
+
+    #[test]
+    fn whose_field_it_is() {
+        for (field, id) in [
+            ("mx.example.org; spf=pass smtp.mailfrom=a.example", Some("mx.example.org")),
+            ("Authentication-Results: mx.example.org 1; none", Some("mx.example.org")),
+            (" (of) MX.example.org; spf=(", Some("MX.example.org")),
+            ("\"mx.example.org\"; garbled \u{1}", Some("mx.example.org")),
+            ("\r\n\tmx.example.org", Some("mx.example.org")),
+            ("(a;b) mx.example.org; none", None),
+            ("; none", None),
+            ("", None),
+        ] {
+            assert_eq!(authserv_id(field).as_deref(), id, "{field:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use smtp_fallback_policy::contract::{AuthResult, AuthResults, Connection, Decision, Reply, Verdict};
+use smtp_fallback_policy::contract::{AuthResult, AuthResults, Connection, Decision, Key, KeyKind, Reply, Verdict};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -30,8 +30,8 @@ pub fn start(filter: &str, format: LogFormat) {
 }
 
 /// One line for a decision: at `info` when it means something, at `debug` when it only says "go on". `id` is that of the message, at the
-/// end of data.
-pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, decision: &Decision) {
+/// end of data; `mail` is the key by which the mail is recognised when it comes back, as `smtp-fallback cache get` takes it.
+pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, mail: Option<&Key>, decision: &Decision) {
     let Question { connection, envelope, message, results } = question;
     let (verdict, reply) = words(&decision.verdict);
     let would = decision.would.as_ref().map(|would| match words(would) {
@@ -44,6 +44,10 @@ pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, decision:
     let domains = (!decision.authenticated_domains.is_empty()).then(|| joined(decision.authenticated_domains.iter()));
     let results = results.as_ref().map(evidence);
     let size = message.as_ref().map(|message| message.size);
+    let mail = mail.map(|key| {
+        let kind = if key.kind == KeyKind::Exact { "exact" } else { "inferred" };
+        format!("{kind}:{:032x}", key.address.bits())
+    });
     let linked = decision.linked.map(|link| link.seconds);
     macro_rules! line {
         ($level:ident) => {
@@ -52,6 +56,7 @@ pub fn decision(client: IpAddr, id: Option<&str>, question: &Question, decision:
                 stage,
                 %client,
                 id,
+                mail,
                 size,
                 ehlo = connection.ehlo_name.as_deref(),
                 mail_from,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use smtp_fallback_monitor::Monitor;
 use smtp_fallback_policy::contract::{
-    AuthResults, Connection, Decision, Envelope, Key, Message, Reason, RecordUpdate, Stage, StoredRecord, Verdict,
+    AuthResults, Connection, Decision, Envelope, Key, KeyKind, Message, Reason, RecordUpdate, Stage, StoredRecord, Verdict,
 };
 use smtp_fallback_store::{Basis, Store, WriteBack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,6 +53,9 @@ pub trait Decider: Send + Sync {
         message: Option<&Message>,
         results: Option<&AuthResults>,
     ) -> Decision;
+
+    /// What Authentication-Results fields of these servers say (RFC 8601), the topmost first; nothing when the component fails.
+    fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults>;
 }
 
 /// Everything that one call is told, but the records.
@@ -131,6 +134,11 @@ impl Policy {
         self.decider.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What Authentication-Results fields of these servers say, the topmost first; nothing without a policy, and where that fails.
+    pub fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults> {
+        self.decider()?.authentication_results(fields, trusted_ids)
+    }
+
     /// The keys of all records about an address and its networks, as far as the policy in force wants any: for the command line.
     pub fn keys_of(&self, connection: &Connection) -> Vec<Key> {
         self.decider().map_or_else(Vec::new, |decider| decider.keys(connection, None, None))
@@ -148,7 +156,7 @@ impl Policy {
     ) -> (Decision, Option<Pending>) {
         let Some(decider) = self.decider() else {
             let decision = Decision::without_policy(question.connection.stage);
-            self.decided(client, id, &question, &decision);
+            self.decided(client, id, &question, None, &decision);
             return (decision, None);
         };
         let mut asked: Vec<Key> = Vec::new();
@@ -175,15 +183,15 @@ impl Policy {
             }
         }
         let mut decision = decide(decider.as_ref(), &question);
-        self.decided(client, id, &question, &decision);
+        self.decided(client, id, &question, fingerprint(&asked), &decision);
         let updates = std::mem::take(&mut decision.records);
         let told = Told::by(&decision.verdict);
         let pending = if updates.is_empty() { None } else { Some(Pending { question, asked, told, updates }) };
         (decision, pending)
     }
 
-    fn decided(&self, client: IpAddr, id: Option<&str>, question: &Question, decision: &Decision) {
-        log::decision(client, id, question, decision);
+    fn decided(&self, client: IpAddr, id: Option<&str>, question: &Question, mail: Option<&Key>, decision: &Decision) {
+        log::decision(client, id, question, mail, decision);
         if let Some(monitor) = &self.monitor {
             monitor.metrics().decision(&question.connection, question.message.as_ref(), decision);
         }
@@ -248,6 +256,11 @@ async fn write(
         tracing::warn!(event = "records-dropped", dropped = written.dropped, error, "records were not stored");
     }
     written
+}
+
+/// The key by which the mail is recognised when it comes back, of those that were asked for: the exact one, else the inferred one.
+fn fingerprint(asked: &[Key]) -> Option<&Key> {
+    [KeyKind::Exact, KeyKind::Inferred].into_iter().find_map(|kind| asked.iter().find(|key| key.kind == kind))
 }
 
 fn dropped(monitor: Option<&Monitor>, records: usize, error: &str) {

@@ -52,6 +52,23 @@ pub fn drop_to(user: &str, group: Option<&str>) -> Result<(), PrivilegeError> {
     if dropped && !regained { Ok(()) } else { Err(PrivilegeError::Kept) }
 }
 
+/// The number of a group, by its name or number.
+pub fn group(name: &str) -> Result<u32, PrivilegeError> {
+    group_id(name).map(Gid::as_raw)
+}
+
+fn group_id(name: &str) -> Result<Gid, PrivilegeError> {
+    match Group::from_name(name).map_err(database(name))? {
+        Some(found) => Ok(found.gid),
+        None => number(name).map(Gid::from_raw).ok_or_else(|| PrivilegeError::NoGroup(name.into())),
+    }
+}
+
+fn database(name: &str) -> impl FnOnce(Errno) -> PrivilegeError {
+    let name = name.to_owned();
+    move |error| PrivilegeError::Database { name, error: error.into() }
+}
+
 /// Raises the limit of open files (`RLIMIT_NOFILE`, soft) to `wanted`, or as far as the hard limit lets it, and gives back what it is
 /// then. Never lowers it.
 pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
@@ -150,10 +167,6 @@ struct Account {
 
 impl Account {
     fn find(user: &str, group: Option<&str>) -> Result<Account, PrivilegeError> {
-        let database = |name: &str| {
-            let name = name.to_owned();
-            move |error: Errno| PrivilegeError::Database { name, error: error.into() }
-        };
         // As with chown(1): a name of digits only is a name first.
         let (uid, entry) = match User::from_name(user).map_err(database(user))? {
             Some(entry) => (entry.uid, Some(entry)),
@@ -163,10 +176,7 @@ impl Account {
             }
         };
         let gid = match (group, &entry) {
-            (Some(group), _) => match Group::from_name(group).map_err(database(group))? {
-                Some(found) => found.gid,
-                None => Gid::from_raw(number(group).ok_or_else(|| PrivilegeError::NoGroup(group.into()))?),
-            },
+            (Some(group), _) => group_id(group)?,
             (None, Some(entry)) => entry.gid,
             (None, None) => return Err(PrivilegeError::GroupMissing(user.into())),
         };

@@ -228,6 +228,10 @@ impl Decider for Shared {
         // The pool logs and counts its failures itself.
         self.0.decide(connection, envelope, message, results).decision
     }
+
+    fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults> {
+        self.0.parse_authentication_results(fields, trusted_ids).ok()
+    }
 }
 
 /// A warning where the policy asks for clients whose certificate was verified, and none can be.

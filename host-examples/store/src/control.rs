@@ -62,7 +62,7 @@ mod error;
 mod protocol;
 mod serve;
 
-pub use bind::{Control, DEFAULT_MODE};
+pub use bind::{Control, DEFAULT_MODE, Socket, SocketFile};
 pub use client::ControlStore;
 pub use error::ControlError;
 pub use protocol::{JsonKey, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets};

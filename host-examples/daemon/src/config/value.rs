@@ -102,7 +102,7 @@ pub(super) fn store_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<D
 }
 
 /// The mode of a file, as chmod takes it: "0660".
-pub(super) fn file_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+pub fn file_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let text = String::deserialize(deserializer)?;
     let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| digits && *mode <= 0o777);

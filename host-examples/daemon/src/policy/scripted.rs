@@ -28,6 +28,10 @@ where
     ) -> Decision {
         (self.0)(connection, envelope, results)
     }
+
+    fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults> {
+        Some(smtp_fallback_policy::parse_authentication_results(fields, trusted_ids))
+    }
 }
 
 /// A decision that says nothing but its verdict.

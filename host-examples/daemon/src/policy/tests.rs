@@ -221,6 +221,9 @@ async fn what_only_the_new_decision_updates_is_stored_as_well() {
             }
             decision
         }
+        fn authentication_results(&self, _: &[String], _: &[String]) -> Option<AuthResults> {
+            None
+        }
     }
     let store = Arc::new(MemoryStore::new(10));
     let policy = Policy::new(Some(Arc::new(Both)), Arc::clone(&store) as Arc<dyn Store>, None);

@@ -1,4 +1,4 @@
-//! Opening the control socket, and removing it at the end.
+//! Opening the control socket, or another one of a host, and removing it at the end.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -23,28 +23,51 @@ const LOCK_TIME: Duration = Duration::from_secs(2);
 /// How long somebody who listens may take to show it.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 
+/// A bound socket with its file. Dropping it removes the file, if that is still this one.
+#[derive(Debug)]
+pub struct Socket {
+    /// Non-blocking.
+    pub listener: UnixListener,
+    /// Removed when it is dropped.
+    pub file: SocketFile,
+}
+
 /// An open control socket, which [`Control::serve`](Control::serve) answers at. Dropping it removes the file, if that is still this one.
 #[derive(Debug)]
 pub struct Control {
-    /// Non-blocking.
-    pub(super) listener: UnixListener,
-    /// Removed with it.
-    pub(super) file: SocketFile,
+    pub(super) socket: Socket,
     pub(super) limits: Limits,
 }
 
 impl Control {
-    /// Opens the socket `path` with these permissions (only the lowest nine bits; never open to all users) and, where given, this
-    /// group's number, which the process has to be in, or to be root. Nobody can connect before both are set.
-    ///
-    /// A socket that a host left behind when it was killed is taken over: nobody listens there any more. One that a running host serves
-    /// is left alone. Needs no tokio runtime. Call it as the user that the host will run as: the file is that user's, and at the end
-    /// only that user (or root) can remove it.
+    /// Opens the control socket as [`Socket::bind`] does; with permissions that are never open to all users.
     pub fn bind(path: impl AsRef<Path>, mode: u32, group: Option<u32>) -> Result<Control, ControlError> {
-        let path = path.as_ref();
         if mode & !0o770 != 0 || mode & 0o600 != 0o600 {
             return Err(ControlError::Mode { mode });
         }
+        Ok(Control { socket: Socket::bind(path, mode, group)?, limits: Limits::default() })
+    }
+
+    /// With other limits than the usual ones.
+    pub fn limited(self, limits: Limits) -> Control {
+        Control { limits, ..self }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.socket.file.path
+    }
+}
+
+impl Socket {
+    /// Opens the socket `path` with these permissions (only the lowest nine bits) and, where given, this group's number, which the process has
+    /// to be in, or to be root. Nobody can connect before both are set.
+    ///
+    /// A socket that a process left behind when it was killed is taken over: nobody listens there any more. One that a running process serves
+    /// is left alone. Needs no tokio runtime. Call it as the user that the process will run as: the file is that user's, and at the end
+    /// only that user (or root) can remove it.
+    pub fn bind(path: impl AsRef<Path>, mode: u32, group: Option<u32>) -> Result<Socket, ControlError> {
+        let path = path.as_ref();
         let octets = path.as_os_str().len();
         if octets > MAX_PATH_OCTETS {
             return Err(ControlError::PathTooLong { path: path.into(), octets, max: MAX_PATH_OCTETS });
@@ -72,17 +95,7 @@ impl Control {
         listener.set_nonblocking(true).map_err(failed("setting it up"))?;
         let id = id(&made).map_err(failed("looking at it"))?;
         fs::rename(&made, path).map_err(failed("putting it in its place"))?;
-        Ok(Control { listener, file: SocketFile { path: path.into(), id }, limits: Limits::default() })
-    }
-
-    /// With other limits than the usual ones.
-    pub fn limited(self, limits: Limits) -> Control {
-        Control { limits, ..self }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.file.path
+        Ok(Socket { listener, file: SocketFile { path: path.into(), id } })
     }
 }
 
@@ -136,7 +149,7 @@ fn lock(directory: &Path) -> io::Result<File> {
             Err(fs::TryLockError::Error(_)) => return Ok(file),
         }
     }
-    tracing::warn!(?directory, "another process keeps the directory of the control socket locked; going on without the lock");
+    tracing::warn!(?directory, "another process keeps the directory of the socket locked; going on without the lock");
     Ok(file)
 }
 
@@ -162,14 +175,15 @@ impl Drop for PrivateDirectory {
 
 /// The socket's file.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: another host may have put its own in this place.
     id: (u64, u64),
 }
 
 impl SocketFile {
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -179,7 +193,7 @@ impl Drop for SocketFile {
         if id(&self.path).is_ok_and(|found| found == self.id)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::debug!(path = ?self.path, %error, "the control socket could not be removed");
+            tracing::debug!(path = ?self.path, %error, "the socket could not be removed");
         }
     }
 }

@@ -10,14 +10,14 @@ use crate::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Another host serves this socket. Cause: it was started twice, or two configurations name the same path.
-    #[error("another host serves the control socket {path:?}; end it, or give this one another path")]
+    /// Another process serves this socket. Cause: it was started twice, or two configurations name the same path.
+    #[error("another process serves the socket {path:?}; end it, or give this one another path")]
     InUse {
         /// The socket.
         path: PathBuf,
     },
     /// There is something else under this path.
-    #[error("{path:?} is there and is no socket, so that it is left alone; give the control socket another path, or remove that")]
+    #[error("{path:?} is there and is no socket, so that it is left alone; give the socket another path, or remove that")]
     NotASocket {
         /// What is in the way.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum ControlError {
         mode: u32,
     },
     /// The path does not fit into a socket's address (`sockaddr_un`, unix(7)), with room for a name beside it.
-    #[error("the path of the control socket has {octets} octets, expected at most {max}: {path:?}; choose a shorter one")]
+    #[error("the path of the socket has {octets} octets, expected at most {max}: {path:?}; choose a shorter one")]
     PathTooLong {
         /// The path.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum ControlError {
     },
     /// The system refused a step of opening the socket. Cause: the directory is missing or not this user's, or the group is not.
     #[error(
-        "the control socket {path:?} cannot be opened: {step}: {error}; check that its directory exists and this user may write there"
+        "the socket {path:?} cannot be opened: {step}: {error}; check that its directory exists and this user may write there"
     )]
     Open {
         /// The socket.

@@ -16,7 +16,7 @@ use super::protocol::{
     Answer, HealthGiven, JsonKey, JsonSwap, Keys, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets, Records, Request, Scanned,
     SecretGiven, Swapped,
 };
-use super::{Control, ControlError};
+use super::{Control, ControlError, Socket};
 use crate::{MAX_VALUE_OCTETS, Store, StoreError, Swap, Write};
 
 /// How long a connection may take for its next request, where a host sets nothing else.
@@ -60,7 +60,7 @@ impl Control {
     /// No client can harm the host: each has limits (see the [module](super)), and a panic in the store or in `keys_of` ends the
     /// connection that met it.
     pub async fn serve(self, store: Arc<dyn Store>, keys_of: Arc<KeysOf>) -> ControlError {
-        let Control { listener, file, limits } = self;
+        let Control { socket: Socket { listener, file }, limits } = self;
         let listener = match UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return ControlError::Open { path: file.path().into(), step: "watching it", error },

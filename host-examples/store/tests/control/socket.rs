@@ -100,7 +100,7 @@ fn a_running_host_keeps_its_socket() {
     let control = Control::bind(&path, DEFAULT_MODE, None).unwrap();
     let error = Control::bind(&path, DEFAULT_MODE, None).unwrap_err();
     assert!(matches!(error, ControlError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("another host serves"), "{error}");
+    assert!(error.to_string().contains("another process serves"), "{error}");
     assert!(path.exists());
     drop(control);
     // One that does not take connections, with a full queue, serves too.
