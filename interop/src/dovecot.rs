@@ -27,7 +27,7 @@ impl Dovecot {
     pub fn start() -> Dovecot {
         let folder = public_folder("smtp-fallback-dovecot-");
         let path = folder.path().display();
-        let address = free_address();
+        let address = free_address(std::net::Ipv4Addr::LOCALHOST.into());
         let (uid, gid) = user("nobody");
         let users: String =
             ["jones", "smith"].map(|name| format!("{name}@demo.example::{uid}:{gid}::{path}/mail/{name}::\n")).concat();

@@ -8,24 +8,29 @@
 //! | --- | --- |
 //! | `postfix` | a Postfix of one's own: configuration, start and stop, its queue, its log, and the mail that it delivered |
 //! | `dovecot` | an LMTP server, on a UNIX socket and on a port |
-//! | `smtpd` | the server under test |
+//! | `smtpd`, `milter` | the programs under test |
+//! | `program` | starting one of them |
 //! | `wait` | looking again and again, for a bounded time |
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "it is for tests alone, and a test may panic")]
 
 mod dovecot;
+mod milter;
 mod postfix;
+mod program;
 mod smtpd;
 mod wait;
 
 use std::fs::{self, Permissions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use dovecot::Dovecot;
+pub use milter::Milter;
 pub use postfix::{Postfix, Setup};
+pub use program::Program;
 pub use smtpd::{Setting, Smtpd, check_config};
 pub use wait::{PATIENCE, until};
 
@@ -51,12 +56,12 @@ fn give(path: &std::path::Path, name: &str) {
 
 /// A port below those that the system gives to connections on their way out: no such connection takes it between the moment when it is
 /// chosen and that when a server binds it, or while that is stopped.
-fn free_address() -> SocketAddr {
+fn free_address(ip: IpAddr) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 1000) as u16 * 10;
     for _ in 0..1000 {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((ip, port));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ const STOP: Duration = Duration::from_secs(20);
 pub struct Setup {
     main: BTreeMap<String, String>,
     files: Vec<(String, String)>,
+    ipv6: bool,
 }
 
 impl Setup {
@@ -52,6 +53,11 @@ impl Setup {
         }
     }
 
+    /// On `[::1]`, and not on 127.0.0.1.
+    pub fn over_ipv6(self) -> Setup {
+        Setup { ipv6: true, ..self }
+    }
+
     /// With this parameter of main.cf.
     pub fn with(mut self, parameter: &str, value: &str) -> Setup {
         self.main.insert(parameter.to_owned(), value.to_owned());
@@ -75,7 +81,8 @@ impl Postfix {
     /// Writes its configuration and starts it. It takes mail when this returns.
     pub fn start(setup: Setup) -> Postfix {
         let folder = public_folder("smtp-fallback-postfix-");
-        let address = free_address();
+        let ip = if setup.ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let address = free_address(ip);
         for name in ["config", "queue", "data", "mail"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
@@ -154,6 +161,11 @@ impl Postfix {
         let mut command = Command::new(name);
         command.arg("-c").arg(self.folder.path().join("config")).args(arguments).stdin(Stdio::null());
         command.output().unwrap_or_else(|error| panic!("{name} cannot be started: {error}; install the package postfix"))
+    }
+
+    /// The folder of its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
     }
 
     /// What is in the queue, the envelope of each message with its parameters, as postcat shows it.

@@ -1,18 +1,18 @@
 //! The server under test: the real program, as an administrator starts it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::mpsc;
 
 use smtp_fallback_demo::client::{Client, Reply};
 use smtp_fallback_demo::server::DEMO_POLICY;
 use smtp_fallback_demo::zone::{NameServer, Zone};
 use tempfile::TempDir;
 
-use crate::{PATIENCE, give, in_maildir, public_folder, until};
+use crate::program::{self, Program};
+use crate::{PATIENCE, give, in_maildir, public_folder};
 
 /// A policy that refuses nothing.
 const OBSERVE: &str = "{\"mode\": \"observe\"}";
@@ -85,9 +85,8 @@ impl Setting {
 
 /// A running smtpd, and its name server with the demo's zone. Dropping it kills the process.
 pub struct Smtpd {
-    child: Child,
+    program: Program,
     folder: TempDir,
-    log: Arc<Mutex<Vec<String>>>,
     /// Its listener on IPv6.
     pub ipv6: SocketAddr,
     /// Its listener on IPv4.
@@ -101,27 +100,16 @@ impl Smtpd {
     pub async fn start(setting: Setting) -> Smtpd {
         let nameserver = NameServer::start(Zone::demo()).await.unwrap();
         let folder = write(&setting, nameserver.addr());
-        let mut child = command(folder.path()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some(address) = listening_address(&line) {
-                    // Only the first two are waited for.
-                    let _ = sender.send(address);
-                }
-                lines.lock().unwrap().push(line);
+        let program = Program::start(command(folder.path()), move |line| {
+            if let Some(address) = listening_address(line) {
+                // Only the first two are waited for.
+                let _ = sender.send(address);
             }
         });
         let next = || listening.recv_timeout(PATIENCE).ok();
-        let (Some(ipv6), Some(ipv4)) = (next(), next()) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("smtpd does not listen:\n{}", log.lock().unwrap().join("\n"));
-        };
-        Smtpd { child, folder, log, ipv6, ipv4, nameserver }
+        let (Some(ipv6), Some(ipv4)) = (next(), next()) else { panic!("smtpd does not listen:\n{}", program.log()) };
+        Smtpd { program, folder, ipv6, ipv4, nameserver }
     }
 
     /// A session after its greeting.
@@ -169,7 +157,7 @@ impl Smtpd {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// The folder of its configuration, with `policy.json` and the Maildir.
@@ -179,30 +167,17 @@ impl Smtpd {
 
     /// Asks it to read policy and certificates again. The log says when that was done.
     pub fn hangup(&self) {
-        let status = Command::new("sh").args(["-c", "kill -HUP \"$0\"", &self.pid().to_string()]).status().unwrap();
-        assert!(status.success());
+        self.program.signal("HUP");
     }
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.program.log()
     }
 
     /// Waits for a line of the log with all these parts, and gives it.
     pub fn logged(&self, parts: &[&str]) -> String {
-        until(&format!("{parts:?} in smtpd's log"), || {
-            let log = self.log();
-            let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned);
-            line.ok_or(log)
-        })
-    }
-}
-
-impl Drop for Smtpd {
-    fn drop(&mut self) {
-        // Fails only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.logged(parts)
     }
 }
 
@@ -223,8 +198,7 @@ fn write(setting: &Setting, nameserver: SocketAddr) -> TempDir {
     );
     fs::write(folder.path().join("smtpd.toml"), configuration).unwrap();
     fs::write(folder.path().join("policy.json"), policy).unwrap();
-    // The checkout may be where only root can look.
-    fs::copy(component(), folder.path().join("policy.wasm")).unwrap();
+    program::component_into(folder.path());
     for (name, text) in files {
         fs::write(folder.path().join(name), text).unwrap();
     }
@@ -235,26 +209,7 @@ fn write(setting: &Setting, nameserver: SocketAddr) -> TempDir {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(program());
-    // Else colours may come between the words of the log.
-    command.arg("--config").arg(folder.join("smtpd.toml")).env("NO_COLOR", "1").stdin(Stdio::null());
-    command
-}
-
-/// As the build left it: `cargo xtask interop` says where, and without it, it is beside the folder of the tests.
-fn program() -> PathBuf {
-    let path = std::env::var_os("SMTP_FALLBACK_SMTPD")
-        .map_or_else(|| std::env::current_exe().unwrap().parent().unwrap().join("../smtp-fallback-smtpd"), PathBuf::from);
-    assert!(path.exists(), "{} is missing: start these tests by `cargo xtask interop`", path.display());
-    path
-}
-
-/// The shipped component.
-fn component() -> PathBuf {
-    let path = std::env::var_os("SMTP_FALLBACK_COMPONENT")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/smtp-fallback-policy.wasm"), PathBuf::from);
-    assert!(path.exists(), "{} is missing: run `cargo xtask component` first", path.display());
-    path
+    program::command("smtp-fallback-smtpd", "SMTP_FALLBACK_SMTPD", &folder.join("smtpd.toml"))
 }
 
 /// Of a line about a listener.

@@ -48,6 +48,7 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
             cargo.args(["--test-threads", AT_A_TIME]);
         }
         cargo.env("SMTP_FALLBACK_COMPONENT", place.component()).env("SMTP_FALLBACK_SMTPD", place.program("smtp-fallback-smtpd"));
+        cargo.env("SMTP_FALLBACK_MILTER", place.program("smtp-fallback-milter"));
         toolchain::run(&mut cargo)
     })
 }

@@ -97,5 +97,5 @@ fn authentication(config: &Config) -> Result<Authentication, String> {
         return Ok(Authentication::Fields(config.authserv_ids.clone()));
     }
     let failed = |error: VerifierError| format!("messages cannot be verified: {error}; check [verify] in the configuration");
-    config.verify.verifier().map(Authentication::Verifier).map_err(failed)
+    config.verify.verifier().map(Box::new).map(Authentication::Verifier).map_err(failed)
 }

@@ -58,7 +58,7 @@ pub struct Service {
 /// How messages are found to be authenticated.
 pub enum Authentication {
     /// By looking at them.
-    Verifier(Verifier),
+    Verifier(Box<Verifier>),
     /// By the Authentication-Results of the filters with these ids.
     Fields(Vec<String>),
 }

@@ -5,6 +5,7 @@ mod failure;
 mod front;
 mod identity;
 mod lmtp;
+mod milter;
 mod peers;
 mod policy;
 mod privileges;
