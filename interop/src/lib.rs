@@ -7,6 +7,7 @@
 //! | module | responsibility |
 //! | --- | --- |
 //! | `postfix` | a Postfix of one's own: configuration, start and stop, its queue, its log, and the mail that it delivered |
+//! | `opendkim` | a filter that verifies signatures |
 //! | `dovecot` | an LMTP server, on a UNIX socket and on a port |
 //! | `smtpd`, `milter` | the programs under test |
 //! | `program` | starting one of them |
@@ -17,6 +18,7 @@
 
 mod dovecot;
 mod milter;
+mod opendkim;
 mod postfix;
 mod program;
 mod smtpd;
@@ -29,6 +31,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use dovecot::Dovecot;
 pub use milter::Milter;
+pub use opendkim::Opendkim;
 pub use postfix::{Postfix, Setup};
 pub use program::Program;
 pub use smtpd::{Setting, Smtpd, check_config};

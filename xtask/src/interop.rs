@@ -14,13 +14,14 @@ pub(crate) const PACKAGE: &str = "smtp-fallback-interop";
 const AT_A_TIME: &str = "6";
 
 /// Programs, each with the package of Debian that has it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("postfix", "postfix"),
     ("postcat", "postfix"),
     ("postconf", "postfix"),
     ("postqueue", "postfix"),
     ("dovecot", "dovecot-lmtpd"),
     ("openssl", "openssl"),
+    ("opendkim", "opendkim"),
 ];
 
 /// A file of Dovecot that is no program to call.
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         let folder = Folder::new("some");
-        folder.add(&["postfix", "postcat", "postconf", "postqueue", "dovecot"]);
+        folder.add(&["postfix", "postcat", "postconf", "postqueue", "dovecot", "opendkim"]);
         let words = missing(std::slice::from_ref(&folder.0), &folder.0).expect("two are missing");
         assert!(words.starts_with("openssl, /usr/lib/dovecot/lmtp not found"), "{words}");
         assert!(words.contains("--no-install-recommends openssl dovecot-lmtpd\n") && !words.contains("debconf"), "{words}");

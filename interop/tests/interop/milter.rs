@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use smtp_fallback_demo::client::{Client, Reply};
 use smtp_fallback_demo::sign::{self, Algorithm};
 use smtp_fallback_demo::zone::{Kind, PLAIN_DOMAIN, SIGNED_DOMAIN, SPF_DOMAIN};
-use smtp_fallback_interop::{Milter, PATIENCE, Postfix, Setup, kept_as, until};
+use smtp_fallback_interop::{Milter, Opendkim, PATIENCE, Postfix, Setup, kept_as, until};
 
 use crate::{RECIPIENT, all, by_bdat, fields_before, message};
 
@@ -345,4 +345,30 @@ async fn the_same_within_tls() {
     // The EHLO that counts is the second one.
     site.milter.logged(&["stage=\"end-of-data\"", "verdict=\"accept\"", "ehlo=\"second.example\""]);
     assert_eq!(site.postfix.delivered().len(), 1);
+}
+
+/// opendkim is asked first, and the milter goes by what it says. opendkim removes fields that came with the message and have its own id.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_opendkim_count_and_forged_ones_do_not() {
+    let forged = "Authentication-Results: upstream.example; dkim=pass header.d=none.example header.s=a\r\n";
+    for always in [true, false] {
+        let milter = Milter::start(POLICY, "authserv_ids = [\"Upstream.example\"]\n").await;
+        let opendkim = Opendkim::start("upstream.example", if always { "AlwaysAddARHeader yes" } else { "AlwaysAddARHeader no" });
+        let milters = format!("unix:{}, {}", opendkim.socket().display(), milter.for_postfix());
+        let postfix = Postfix::start(Setup::for_xclient().with("smtpd_milters", &milters));
+        let site = Site { milter, postfix };
+        let signed = sign::signed(&message(1), Algorithm::Rsa).unwrap();
+        for octets in [signed.clone(), [forged.as_bytes(), &signed].concat()] {
+            let reply = site.send(IPV6, &sender(SIGNED_DOMAIN), &octets).await;
+            assert_eq!(reply.code, 250, "{reply}\n{}", site.milter.program().log());
+        }
+        site.milter.logged(&["reason=\"authenticated\"", "spf=none, spf-helo=none, dkim=pass (signed.example)"]);
+        for octets in [message(2), [forged.as_bytes(), &message(3)].concat()] {
+            let reply = site.send(IPV6, &sender(PLAIN_DOMAIN), &octets).await;
+            // Unless it is told otherwise, opendkim says nothing of mail without signatures; and without a word from the filter nothing is known.
+            let code = if always { 421 } else { 250 };
+            assert_eq!(reply.code, code, "{reply}\n{}", site.milter.program().log());
+        }
+        site.milter.logged(&[if always { "reason=\"unauthenticated\"" } else { "reason=\"no-evidence\"" }]);
+    }
 }
