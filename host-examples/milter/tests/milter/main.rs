@@ -1,1 +1,12 @@
-//! Tests.
+//! The filter as an MTA meets it: the real program, asked over its sockets by an MTA of the tests' own. Real ones are in `interop/`.
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod clients;
+mod documented;
+mod fields;
+mod front;
+mod messages;
+mod mta;
+mod process;
+mod program;
+mod refusals;
