@@ -41,11 +41,7 @@ pub(crate) fn told(readme: &str) -> BTreeSet<String> {
 /// Fails where one has what the other has not.
 pub(crate) fn assert_same(logged: &BTreeSet<String>, told: &BTreeSet<String>) {
     let difference = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>().join(", ");
-    assert_eq!(
-        (difference(logged, told), difference(told, logged)),
-        Default::default(),
-        "not in the table; not in the sources"
-    );
+    assert_eq!((difference(logged, told), difference(told, logged)), Default::default(), "not in the table; not in the sources");
 }
 
 /// A daemon's own table has the events that only it logs.
