@@ -34,7 +34,7 @@ mod packet;
 mod protocol;
 mod reply;
 
-pub use any::decode_any;
+pub use any::{check_any, decode_any};
 pub use command::{Client, Command, CommandError, MAX_STRINGS, Path};
 pub use connection::{Connection, ConnectionError, ProtocolError, TimeLimits};
 pub use edit::{Edit, EditError};

@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use smtp_fallback_milter_codec::{Command, decode_any};
+use smtp_fallback_milter_codec::{Command, check_any, decode_any};
 
 /// Sessions as octets, by the names of their files.
 fn corpus() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("corpus/ is there")
-        .map(|entry| {
-            let path = entry.expect("readable").path();
+    files("corpus")
+}
+
+fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let paths = std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("readable").path());
+    let mut files: Vec<_> = paths
+        .filter(|path| path.is_file())
+        .map(|path| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             (name, std::fs::read(path).expect("readable"))
         })
@@ -22,6 +26,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 
 /// However the octets are cut, the same is read.
 fn check(octets: &[u8]) -> (Vec<Command>, Option<String>) {
+    check_any(octets);
     let whole = decode_any(octets, octets.len());
     for piece in [1, 2, 5, 4096] {
         assert_eq!(decode_any(octets, piece), whole, "in pieces of {piece}");
@@ -43,6 +48,16 @@ fn the_corpus_is_read() {
         // The names say what is expected.
         assert_eq!(error.is_some(), name.starts_with("bad-"), "{name}: {error:?} after {commands:?}");
         assert!(error.is_some() || commands.len() > 3, "{name}: {commands:?}");
+    }
+}
+
+/// What fuzzing came upon, each with something that no other has (see fuzz/README.md).
+#[test]
+fn what_fuzzing_found_is_read() {
+    let found = files("corpus/found");
+    assert!(found.len() >= 30, "{} files", found.len());
+    for (name, octets) in found {
+        assert!(std::panic::catch_unwind(|| check(&octets)).is_ok(), "corpus/found/{name}: the reason is above");
     }
 }
 
