@@ -4,11 +4,19 @@ use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, toolchain};
 
+/// The package of the fuzzing targets, a workspace of its own.
+const FUZZING: &str = "fuzz/Cargo.toml";
+
 pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
     steps.step("format", || {
         toolchain::run(toolchain::cargo(place, "fmt")?.args(["--all", "--", "--check"]))
             .map_err(|failure| format!("{failure}; `cargo fmt --all` writes what is expected"))
+    })?;
+    // Outside the workspace. Clippy would need a C++ compiler there.
+    steps.step("format, fuzzing", || {
+        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", FUZZING, "--", "--check"]))
+            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {FUZZING}` writes what is expected"))
     })?;
     steps.step("clippy", || {
         let mut cargo = toolchain::cargo(place, "clippy")?;
