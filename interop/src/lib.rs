@@ -11,16 +11,19 @@
 //! | `dovecot` | an LMTP server, on a UNIX socket and on a port |
 //! | `smtpd`, `milter` | the programs under test |
 //! | `program` | starting one of them |
+//! | `root`, `machine` | other mail servers: a root for each, and machines over it with a network of their own |
 //! | `wait` | looking again and again, for a bounded time |
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "it is for tests alone, and a test may panic")]
 
 mod dovecot;
+mod machine;
 mod milter;
 mod opendkim;
 mod postfix;
 mod program;
+mod root;
 mod smtpd;
 mod wait;
 
@@ -30,10 +33,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use dovecot::Dovecot;
+pub use machine::{IPV4, IPV6, Machine};
 pub use milter::Milter;
 pub use opendkim::Opendkim;
 pub use postfix::{Postfix, Setup};
 pub use program::Program;
+pub use root::Root;
 pub use smtpd::{Setting, Smtpd, check_config};
 pub use wait::{PATIENCE, until};
 
