@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `postfix` | a Postfix of one's own: configuration, start and stop, its queue, its log, and the mail that it delivered |
 //! | `opendkim` | a filter that verifies signatures |
+//! | `sendmail` | a Sendmail that receives, on a machine of its own |
 //! | `dovecot` | an LMTP server, on a UNIX socket and on a port |
 //! | `smtpd`, `milter` | the programs under test |
 //! | `program` | starting one of them |
@@ -24,6 +25,7 @@ mod opendkim;
 mod postfix;
 mod program;
 mod root;
+mod sendmail;
 mod smtpd;
 mod wait;
 
@@ -39,6 +41,7 @@ pub use opendkim::Opendkim;
 pub use postfix::{Postfix, Setup};
 pub use program::Program;
 pub use root::Root;
+pub use sendmail::Sendmail;
 pub use smtpd::{Setting, Smtpd, check_config};
 pub use wait::{PATIENCE, until};
 

@@ -16,22 +16,33 @@ use crate::{PATIENCE, give, public_folder};
 pub struct Milter {
     program: Option<Program>,
     folder: TempDir,
+    socket: PathBuf,
     /// What it asks about names.
     pub nameserver: NameServer,
 }
 
 impl Milter {
-    /// Starts it with a policy, and with more settings before the tables. It listens when this returns.
+    /// Starts it for a Postfix, with a policy and more settings before the tables. It listens when this returns.
     pub async fn start(policy: &str, more: &str) -> Milter {
-        let nameserver = NameServer::start(Zone::demo()).await.unwrap();
         let folder = public_folder("smtp-fallback-milter-");
-        fs::write(folder.path().join("milter.toml"), configuration(nameserver.addr(), more)).unwrap();
-        fs::write(folder.path().join("policy.json"), policy).unwrap();
-        program::component_into(folder.path());
         // Of the user that Postfix's processes run as.
         fs::create_dir(folder.path().join("run")).unwrap();
         give(&folder.path().join("run"), "postfix");
-        let mut milter = Milter { program: None, folder, nameserver };
+        let socket = folder.path().join("run/milter.sock");
+        Milter::start_in(folder, socket, policy, &format!("socket_group = \"postfix\"\n{more}")).await
+    }
+
+    /// Starts it with its socket in another place, such as in the root of a [`Machine`](crate::Machine).
+    pub async fn start_at(socket: PathBuf, policy: &str, more: &str) -> Milter {
+        Milter::start_in(public_folder("smtp-fallback-milter-"), socket, policy, more).await
+    }
+
+    async fn start_in(folder: TempDir, socket: PathBuf, policy: &str, more: &str) -> Milter {
+        let nameserver = NameServer::start(Zone::demo()).await.unwrap();
+        fs::write(folder.path().join("milter.toml"), configuration(&socket, nameserver.addr(), more)).unwrap();
+        fs::write(folder.path().join("policy.json"), policy).unwrap();
+        program::component_into(folder.path());
+        let mut milter = Milter { program: None, folder, socket, nameserver };
         milter.start_again();
         milter
     }
@@ -62,8 +73,8 @@ impl Milter {
     }
 
     /// The path of its socket.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("run/milter.sock")
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The folder of its configuration, with `policy.json`.
@@ -82,10 +93,11 @@ impl Milter {
     }
 }
 
-fn configuration(nameserver: SocketAddr, more: &str) -> String {
+fn configuration(socket: &Path, nameserver: SocketAddr, more: &str) -> String {
     format!(
-        "host_name = \"mx.demo.example\"\nlisten = [\"unix:run/milter.sock\"]\nsocket_group = \"postfix\"\ncomponent = \"policy.wasm\"\n\
-         policy = \"policy.json\"\nlog = \"info,smtp_fallback_milter=debug,smtp_fallback_daemon=debug\"\n{more}\n[verify]\n\
-         nameservers = [\"{nameserver}\"]\n\n[policy_limits]\ndeadline = \"10s\"\n"
+        "host_name = \"mx.demo.example\"\nlisten = [\"unix:{}\"]\ncomponent = \"policy.wasm\"\npolicy = \"policy.json\"\n\
+         log = \"info,smtp_fallback_milter=debug,smtp_fallback_daemon=debug\"\n{more}\n[verify]\nnameservers = [\"{nameserver}\"]\n\n\
+         [policy_limits]\ndeadline = \"10s\"\n",
+        socket.display()
     )
 }

@@ -73,7 +73,10 @@ impl Holder {
         let ready = said.into_iter().find_map(|line| line.strip_prefix("ready ").and_then(|pid| pid.trim().parse().ok()));
         let Some(pid) = ready else {
             let _ = child.wait();
-            panic!("{what}: cannot be prepared; this takes root, and a kernel with overlay file systems\n{}", errors.join().unwrap());
+            panic!(
+                "{what}: cannot be prepared; this takes root, and a kernel with overlay file systems\n{}",
+                errors.join().unwrap()
+            );
         };
         Holder { child, pid }
     }

@@ -10,6 +10,7 @@ mod peers;
 mod policy;
 mod privileges;
 mod refusals;
+mod sendmail;
 mod smuggling;
 
 use smtp_fallback_demo::client::{Client, Reply};
