@@ -43,14 +43,13 @@ impl Args {
         let (mut config, mut check, mut observe) = (None, false, false);
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
-            let value =
-                match text.split_once('=') {
-                    _ if text == "--config" => Some(arguments.next().ok_or(
-                        "--config needs the name of the configuration file, as in --config /etc/smtp-fallback/smtpd.toml",
-                    )?),
-                    Some(("--config", value)) => Some(value.into()),
-                    _ => None,
-                };
+            let value = match text.split_once('=') {
+                _ if text == "--config" => {
+                    Some(arguments.next().ok_or("--config needs the name of the configuration file behind it")?)
+                }
+                Some(("--config", value)) => Some(value.into()),
+                _ => None,
+            };
             match (text.as_ref(), value) {
                 (_, Some(value)) if config.is_none() => config = Some(PathBuf::from(value)),
                 (_, Some(_)) => return Err("--config was given twice; one configuration file is expected".into()),

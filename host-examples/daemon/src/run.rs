@@ -84,7 +84,7 @@ pub fn begin(program: Program, settings: &Settings, run: &Run, in_force: InForce
     match &settings.user {
         Some(user) => privileges::drop_to(user, settings.group.as_deref())?,
         None if privileges::is_root() => {
-            tracing::warn!(event = "running-as-root", "set `user` in the configuration, so that the server gives root up");
+            tracing::warn!(event = "running-as-root", "set `user` in the configuration, so that this process gives root up");
         }
         None => {}
     }
@@ -151,7 +151,7 @@ impl Begun {
             let ended = daemon(&mut running).await;
             let decisions = running.policy.finish(RECORDS_TIME).await;
             if decisions > 0 {
-                let error = "the server ends, and the store has not taken them";
+                let error = "this process ends, and the store has not taken them";
                 tracing::warn!(event = "records-dropped", decisions, error, "records were not stored");
             }
             let FailureCounts { trap, deadline, memory, reply, unavailable } = running.reloader.watched.failures();
@@ -231,7 +231,7 @@ impl Reloader {
     async fn compare(self: &Arc<Self>) {
         let reloader = Arc::clone(self);
         if let Err(error) = tokio::task::spawn_blocking(move || reloader.in_force.report()).await {
-            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
+            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of this program");
         }
     }
 
@@ -239,7 +239,7 @@ impl Reloader {
     async fn reload(self: &Arc<Self>) {
         let reloader = Arc::clone(self);
         if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload_now()).await {
-            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of the server");
+            tracing::error!(event = "internal-error", %error, "the reload ended by a fault of this program");
         }
     }
 

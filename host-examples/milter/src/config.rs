@@ -10,8 +10,10 @@ use smtp_fallback_daemon::config::{
 
 use crate::socket::SocketName;
 
-/// Files that are open beside the MTA's connections: sockets, logs, name servers.
+/// Files that are open beside the MTA's connections: sockets, logs.
 const OTHER_FILES: u64 = 100;
+/// Files for a connection: itself, and a question to a name server.
+const FILES_FOR_A_CONNECTION: u64 = 2;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -132,7 +134,7 @@ impl Config {
             group: self.group.clone(),
             reachable_over_ipv4: self.reachable_over_ipv4,
             ipv4_arrivals: Ipv4Arrivals { visible: self.ipv4_arrivals_visible, why },
-            open_files: (self.limits.connections as u64).saturating_add(OTHER_FILES),
+            open_files: (self.limits.connections as u64).saturating_mul(FILES_FOR_A_CONNECTION).saturating_add(OTHER_FILES),
             no_verified_clients: None,
         }
     }

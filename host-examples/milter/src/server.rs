@@ -1,6 +1,7 @@
 //! Taking the MTA's connections, and shutting down.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ impl Acceptor {
                 () = stopped(&mut stopping) => break,
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = accept(&socket) => match accepted {
-                    Ok(stream) => self.connected(&mut sessions, stream),
+                    Ok((stream, peer)) => self.connected(&mut sessions, stream, peer),
                     Err(error) => {
                         tracing::warn!(event = "accept-failure", %error, "no connection was accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -119,13 +120,18 @@ impl Acceptor {
         }
     }
 
-    fn connected(&self, sessions: &mut JoinSet<()>, stream: Stream) {
+    fn connected(&self, sessions: &mut JoinSet<()>, stream: Stream, peer: Option<SocketAddr>) {
         let limit = self.service.limits.connections;
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => {
-                sessions.spawn(session(Arc::clone(&self.service), stream, self.stopping.clone(), permit));
+                sessions.spawn(session(Arc::clone(&self.service), stream, peer, self.stopping.clone(), permit));
             }
-            Err(_) => tracing::warn!(event = "too-many-connections", limit, "a connection of the MTA was closed"),
+            Err(_) => tracing::warn!(
+                event = "too-many-connections",
+                limit,
+                peer = peer.map(tracing::field::display),
+                "a connection of the MTA was closed"
+            ),
         }
     }
 }
@@ -141,26 +147,38 @@ trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 type Stream = Box<dyn Io>;
 
-async fn accept(socket: &Listening) -> io::Result<Stream> {
+/// A connection, and where it is from if not from this machine's file system.
+async fn accept(socket: &Listening) -> io::Result<(Stream, Option<SocketAddr>)> {
     match socket {
-        Listening::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+        Listening::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
         Listening::Inet(listener) => {
-            let stream = listener.accept().await?.0;
+            let (stream, peer) = listener.accept().await?;
             // Replies are written whole, and the MTA waits for each: to wait for more delays a message by a tenth of a second.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+            Ok((Box::new(stream), Some(peer)))
         }
     }
 }
 
-async fn session(service: Arc<Service>, stream: Stream, stopping: watch::Receiver<bool>, _permit: OwnedSemaphorePermit) {
+async fn session(
+    service: Arc<Service>,
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    stopping: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+) {
     match serve(service, stream, stopping).await {
         Ok(()) => {}
         // Its client is gone, and so is the process of the MTA.
         Err(ConnectionError::Io(error)) => tracing::debug!(event = "connection-lost", %error),
         Err(error) => {
             let error = error.to_string();
-            tracing::error!(event = "mta-failure", error, "the MTA does what it is configured to do without the filter");
+            tracing::error!(
+                event = "mta-failure",
+                peer = peer.map(tracing::field::display),
+                error,
+                "the MTA does what it is configured to do without the filter"
+            );
         }
     }
 }

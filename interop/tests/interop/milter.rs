@@ -347,6 +347,22 @@ async fn the_same_within_tls() {
     assert_eq!(site.postfix.delivered().len(), 1);
 }
 
+/// By the PROXY protocol the address comes with the connection, and the milter hears of no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_names_the_client() {
+    let site = Site::with(POLICY, "", Setup::for_proxy()).await;
+    for (line, code) in [("TCP6 2001:db8::25 ::1", 421), ("TCP4 192.0.2.25 127.0.0.1", 250)] {
+        let mut client = Client::connect(site.postfix.address()).await.unwrap();
+        client.send(format!("PROXY {line} 40000 25\r\n").as_bytes()).await.unwrap();
+        assert_eq!(client.reply().await.unwrap().code, 220);
+        all(&mut client, 250, &["EHLO client.example"]).await;
+        let reply = client.transaction(&sender(PLAIN_DOMAIN), RECIPIENT, &message(1)).await.unwrap();
+        assert_eq!(reply.code, code, "{reply}");
+    }
+    site.milter.logged(&["client=2001:db8::25", "verdict=\"refuse\""]);
+    site.milter.logged(&["client=192.0.2.25", "linked="]);
+}
+
 /// opendkim is asked first, and the milter goes by what it says. opendkim removes fields that came with the message and have its own id.
 #[tokio::test(flavor = "multi_thread")]
 async fn results_of_opendkim_count_and_forged_ones_do_not() {
