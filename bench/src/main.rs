@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: what `keys` and `decide` cost at the greeting, for an accepted and for a refused message, natively and
 //! through the shipped component, as multiples of an empty component call in the same run. `cargo xtask bench records`: what records
-//! cost in the embedded store; `cargo xtask bench redis`: in a Redis that hosts share.
+//! cost in the embedded store; `cargo xtask bench redis`: in a Redis that hosts share. `cargo xtask bench milter`: what a milter
+//! costs beside a Postfix.
 
 mod cases;
 mod empty;
 mod measure;
+mod milter;
 mod redis;
 mod store;
 
@@ -31,13 +33,14 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (path, rest) = match &arguments[..] {
         [option, path, rest @ ..] if option == "--component" => (path, rest),
-        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis]".into()),
+        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis | milter]".into()),
     };
     match rest {
         [] => decisions(path),
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
-        [word, ..] => Err(format!("found {word:?}, expected records, redis, or nothing for decisions").into()),
+        [word, rest @ ..] if word == "milter" => milter::run(path, rest),
+        [word, ..] => Err(format!("found {word:?}, expected records, redis, milter, or nothing for decisions").into()),
     }
 }
 

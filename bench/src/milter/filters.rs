@@ -1,0 +1,185 @@
+//! The filters, each in a group of its own.
+
+use std::error::Error;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::group::Group;
+use super::{Expected, Setup};
+
+/// How long a filter may take until its socket is there: ours compiles the component first.
+const START: Duration = Duration::from_secs(60);
+
+/// The port of the first row.
+const PORT: u16 = 2500;
+
+/// Who is refused is only seen where the policy enforces; with everything else as it is without a word.
+const POLICY: &str = r#"{"mode": "enforce", "url": "https://www.example.org/ipv6"}"#;
+
+/// Running filters. They write no log: what their lines cost depends on where they go.
+pub(crate) struct Filters {
+    noop: Filter,
+    ours: Vec<Filter>,
+    opendkim: Filter,
+    policyd: Policyd,
+}
+
+/// A running milter.
+struct Filter {
+    name: String,
+    group: Group,
+    socket: PathBuf,
+    child: Child,
+}
+
+/// A program that Postfix starts itself, one for each of its smtpd processes.
+pub(crate) struct Policyd {
+    group: Group,
+    /// What Postfix is to start.
+    pub(crate) script: PathBuf,
+}
+
+impl Filters {
+    /// Starts them. Their sockets are there when this returns.
+    pub(crate) fn start(
+        component: &str,
+        groups: &Path,
+        folder: &Path,
+        ours: &[(String, PathBuf)],
+    ) -> Result<Filters, Box<dyn Error>> {
+        let component = std::path::absolute(component)?;
+        let noop = Filter::start("no-op milter", "no-op", groups, folder, |group, socket| {
+            let mut command = group.command(std::env::current_exe()?);
+            command.arg("--component").arg(&component).args(["milter", "no-op"]).arg(socket);
+            Ok(command)
+        })?;
+        let mut builds = Vec::new();
+        for (number, (name, program)) in ours.iter().enumerate() {
+            builds.push(Filter::start(name, &format!("ours-{number}"), groups, folder, |group, socket| {
+                let folder = folder.join(format!("ours-{number}"));
+                fs::create_dir(&folder)?;
+                fs::write(folder.join("policy.json"), POLICY)?;
+                fs::write(folder.join("milter.toml"), configuration(socket, &component))?;
+                let mut command = group.command(program);
+                command.arg("--config").arg(folder.join("milter.toml"));
+                Ok(command)
+            })?);
+        }
+        let opendkim = Filter::start("opendkim", "opendkim", groups, folder, |group, socket| {
+            let settings = [
+                ("Mode", "v"),
+                ("Background", "no"),
+                ("Syslog", "no"),
+                ("Nameservers", "127.0.0.1"),
+                ("UMask", "000"),
+                ("Socket", &format!("local:{}", socket.display())),
+            ];
+            let file = folder.join("opendkim.conf");
+            fs::write(&file, settings.map(|(name, value)| format!("{name} {value}\n")).concat())?;
+            let mut command = group.command("opendkim");
+            command.arg("-f").arg("-x").arg(file);
+            Ok(command)
+        })?;
+        Ok(Filters { noop, ours: builds, opendkim, policyd: Policyd::new(groups, folder)? })
+    }
+
+    pub(crate) fn policyd(&self) -> &Policyd {
+        &self.policyd
+    }
+
+    /// The rows, in their order.
+    pub(crate) fn setups(&self) -> Vec<Setup> {
+        let dkim = || vec![Expected::Field("dkim=pass")];
+        let refusal = || vec![Expected::Refusal("4.4.8")];
+        let spf = "Received-SPF: Pass";
+        let mut all = vec![(String::from("no milter"), None, false, Vec::new())];
+        all.push((self.noop.name.clone(), Some(&self.noop), false, Vec::new()));
+        all.extend(self.ours.iter().map(|filter| (filter.name.clone(), Some(filter), false, refusal())));
+        all.push((self.opendkim.name.clone(), Some(&self.opendkim), false, dkim()));
+        all.push((String::from("policyd-spf"), None, true, vec![Expected::Field(spf)]));
+        let both = vec![Expected::Field("dkim=pass"), Expected::Field(spf)];
+        all.push((String::from("opendkim + policyd-spf"), Some(&self.opendkim), true, both));
+        let setup = |(port, (name, filter, policyd, expected)): (u16, (String, Option<&Filter>, bool, Vec<Expected>))| {
+            let mut groups: Vec<Group> = filter.iter().map(|filter| filter.group.clone()).collect();
+            if policyd {
+                groups.push(self.policyd.group.clone());
+            }
+            Setup {
+                name,
+                port,
+                milter: filter.map(|filter| format!("unix:{}", filter.socket.display())),
+                policyd,
+                groups,
+                expected,
+            }
+        };
+        (PORT..).zip(all).map(setup).collect()
+    }
+}
+
+impl Filter {
+    fn start(
+        name: &str,
+        file: &str,
+        groups: &Path,
+        folder: &Path,
+        command: impl FnOnce(&Group, &Path) -> Result<Command, Box<dyn Error>>,
+    ) -> Result<Filter, Box<dyn Error>> {
+        let group = Group::create(groups, file)?;
+        let socket = folder.join(format!("{file}.sock"));
+        let log = fs::File::create(folder.join(format!("{file}.log")))?;
+        let mut command = command(&group, &socket)?;
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().map_err(|error| format!("{name}: {error}"))?;
+        let mut filter = Filter { name: name.to_owned(), group, socket, child };
+        let deadline = Instant::now() + START;
+        while !filter.socket.exists() {
+            let ended = filter.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let ended =
+                    ended.map_or(format!("has no socket after {} s", START.as_secs()), |status| format!("has ended ({status})"));
+                let log = fs::read_to_string(folder.join(format!("{file}.log")))?;
+                return Err(format!("{name} {ended}; its log:\n{log}").into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Postfix is another user.
+        fs::set_permissions(&filter.socket, fs::Permissions::from_mode(0o666))?;
+        Ok(filter)
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Policyd {
+    fn new(groups: &Path, folder: &Path) -> Result<Policyd, Box<dyn Error>> {
+        let group = Group::create(groups, "policyd-spf")?;
+        let (settings, script) = (folder.join("policyd-spf.conf"), folder.join("policyd-spf"));
+        fs::write(&settings, "debugLevel = 0\n")?;
+        fs::write(&script, format!("#!/bin/sh\n{}policyd-spf {}\n", group.move_and_exec(), settings.display()))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        Ok(Policyd { group, script })
+    }
+}
+
+fn configuration(socket: &Path, component: &Path) -> String {
+    format!(
+        "listen = [\"unix:{}\"]\n\
+         host_name = \"mx.demo.example\"\n\
+         component = \"{}\"\n\
+         policy = \"policy.json\"\n\
+         log = \"warn\"\n\
+         reachable_over_ipv4 = true\n\
+         [verify]\n\
+         nameservers = [\"127.0.0.1:53\"]\n",
+        socket.display(),
+        component.display()
+    )
+}

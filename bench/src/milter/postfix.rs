@@ -1,0 +1,155 @@
+//! A Postfix with one smtpd for each row. It throws away what it accepts.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::Setup;
+use super::filters::Policyd;
+use super::group::Group;
+use super::load::RECEIVING_DOMAIN;
+use super::place::{SERVER, text};
+
+/// The local part whose mail is kept, for it to be looked at.
+pub(crate) const KEPT: &str = "kept";
+
+/// How long the queue may take to become empty.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Postfix {
+    folder: PathBuf,
+    group: Group,
+}
+
+impl Postfix {
+    /// It takes mail when this returns.
+    pub(crate) fn start(groups: &Path, folder: &Path, setups: &[Setup], policyd: &Policyd) -> Result<Postfix, Box<dyn Error>> {
+        let (group, folder) = (Group::create(groups, "postfix")?, folder.join("postfix"));
+        fs::create_dir(&folder)?;
+        for (name, user) in [("config", "root"), ("queue", "root"), ("data", "postfix"), ("mail", "nobody")] {
+            fs::create_dir(folder.join(name))?;
+            text(Command::new("chown").arg(user).arg(folder.join(name)))?;
+        }
+        fs::write(folder.join("config/main.cf"), main_cf(&folder)?)?;
+        fs::write(folder.join("config/master.cf"), master_cf(setups, policyd))?;
+        let postfix = Postfix { folder, group };
+        // Without the umask that a group's command has for the filters' sockets.
+        let start = format!("umask 022; exec postfix -c {}/config start", postfix.folder.display());
+        text(postfix.group.command("sh").args(["-c", &start])).map_err(|error| format!("{error}\n{}", postfix.log()))?;
+        Ok(postfix)
+    }
+
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The end of its log.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("mail.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Waits until no message is on its way.
+    pub(crate) async fn drained(&self) -> Result<(), Box<dyn Error>> {
+        let deadline = Instant::now() + PATIENCE;
+        while ["incoming", "active", "deferred"].iter().any(|name| holds_a_file(&self.folder.join("queue").join(name))) {
+            if Instant::now() > deadline {
+                return Err(format!("Postfix still has messages after {} s\n{}", PATIENCE.as_secs(), self.log()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// The message to [`KEPT`], as soon as it is there. It is not kept any longer.
+    pub(crate) async fn kept(&self) -> Result<String, Box<dyn Error>> {
+        self.drained().await?;
+        for file in fs::read_dir(self.folder.join("mail/box/new"))? {
+            let path = file?.path();
+            let message = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            fs::remove_file(path)?;
+            return Ok(message);
+        }
+        Err("the message was accepted, and not delivered".into())
+    }
+}
+
+fn holds_a_file(folder: &Path) -> bool {
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| if entry.path().is_dir() { holds_a_file(&entry.path()) } else { true })
+}
+
+fn main_cf(folder: &Path) -> Result<String, Box<dyn Error>> {
+    let nobody = |option: &str| text(Command::new("id").args([option, "nobody"])).map(|number| number.trim().to_owned());
+    let (uid, gid, folder) = (nobody("-u")?, nobody("-g")?, folder.display());
+    Ok(format!(
+        "compatibility_level = 3.6\n\
+         queue_directory = {folder}/queue\n\
+         data_directory = {folder}/data\n\
+         maillog_file = {folder}/mail.log\n\
+         maillog_file_prefixes = {folder}\n\
+         mail_owner = postfix\n\
+         setgid_group = postdrop\n\
+         myhostname = mx.{RECEIVING_DOMAIN}\n\
+         mydestination =\n\
+         mynetworks = 127.0.0.0/8\n\
+         inet_interfaces = {SERVER}\n\
+         inet_protocols = all\n\
+         alias_maps =\n\
+         alias_database =\n\
+         virtual_mailbox_domains = {RECEIVING_DOMAIN}\n\
+         virtual_mailbox_base = {folder}/mail\n\
+         virtual_mailbox_maps = static:box/\n\
+         virtual_uid_maps = static:{uid}\n\
+         virtual_gid_maps = static:{gid}\n\
+         virtual_transport = discard:\n\
+         transport_maps = inline:{{ {KEPT}@{RECEIVING_DOMAIN}=virtual: }}\n\
+         default_transport = error:5.1.2 no mail leaves this machine\n\
+         relay_transport = error:5.1.2 no mail leaves this machine\n\
+         smtpd_relay_restrictions = reject_unauth_destination\n\
+         smtpd_client_connection_count_limit = 0\n\
+         policyd-spf_time_limit = 3600\n\
+         in_flow_delay = 0\n"
+    ))
+}
+
+/// Nothing is chrooted: a chroot would need copies of the system's files.
+fn master_cf(setups: &[Setup], policyd: &Policyd) -> String {
+    let mut text = String::new();
+    for Setup { port, milter, policyd, .. } in setups {
+        text.push_str(&format!("[{SERVER}]:{port} inet n - n - - smtpd\n"));
+        if let Some(socket) = milter {
+            text.push_str(&format!("  -o smtpd_milters={socket}\n"));
+        }
+        if *policyd {
+            text.push_str("  -o { smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policyd-spf }\n");
+        }
+    }
+    text.push_str(&format!("policyd-spf unix - n n - 0 spawn user=nobody argv={}\n", policyd.script.display()));
+    text.push_str(
+        "pickup   unix n - n 60    1 pickup\n\
+         cleanup  unix n - n -     0 cleanup\n\
+         qmgr     unix n - n 300   1 qmgr\n\
+         rewrite  unix - - n -     - trivial-rewrite\n\
+         bounce   unix - - n -     0 bounce\n\
+         defer    unix - - n -     0 bounce\n\
+         trace    unix - - n -     0 bounce\n\
+         verify   unix - - n -     1 verify\n\
+         flush    unix n - n 1000? 0 flush\n\
+         proxymap unix - - n -     - proxymap\n\
+         smtp     unix - - n -     - smtp\n\
+         showq    unix n - n -     - showq\n\
+         error    unix - - n -     - error\n\
+         retry    unix - - n -     - error\n\
+         discard  unix - - n -     - discard\n\
+         virtual  unix - n n -     - virtual\n\
+         tlsmgr   unix - - n 1000? 1 tlsmgr\n\
+         anvil    unix - - n -     1 anvil\n\
+         scache   unix - - n -     1 scache\n\
+         postlog  unix-dgram n - n - 1 postlogd\n",
+    );
+    text
+}
