@@ -25,7 +25,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
   interop        Test the SMTP server between Postfix, Dovecot and openssl, as root; ARGUMENTS go to cargo test
   check          Check the format, clippy's advice and the documentation; no warning passes
-  bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one
+  bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one,
+                 `bench milter`, as root, the milter beside other filters of a Postfix, `bench milter --aws-lc` also with other cryptography
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

@@ -50,7 +50,8 @@ impl Filters {
         folder: &Path,
         ours: &[(String, PathBuf)],
     ) -> Result<Filters, Box<dyn Error>> {
-        let component = std::path::absolute(component)?;
+        let component =
+            fs::canonicalize(component).map_err(|error| format!("{component}: {error}; cargo xtask component builds it"))?;
         let noop = Filter::start("no-op milter", "no-op", groups, folder, |group, socket| {
             let mut command = group.command(std::env::current_exe()?);
             command.arg("--component").arg(&component).args(["milter", "no-op"]).arg(socket);
