@@ -15,7 +15,7 @@ mod postfix;
 mod table;
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use filters::Filters;
@@ -60,8 +60,24 @@ struct Setup {
     groups: Vec<Group>,
     /// What shows that the filters work.
     expected: Vec<Expected>,
+    /// What the milter says of what goes wrong.
+    log: Option<PathBuf>,
 }
 
+impl Setup {
+    /// With the last words of those who may know more.
+    fn failed(&self, error: Box<dyn Error>, postfix: &Postfix) -> String {
+        let filter = self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok()).unwrap_or_default();
+        format!("{}: {error}\nPostfix:\n{}\nthe filter:\n{}", self.name, postfix.log(), last_lines(&filter))
+    }
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+#[derive(Clone, Copy)]
 enum Expected {
     /// They add this to a message of a sender whose SPF, DKIM and DMARC pass.
     Field(&'static str),
@@ -83,8 +99,8 @@ async fn inside(component: &str, groups: &Path, folder: &Path, options: &Options
     let setups = filters.setups();
     let postfix = Postfix::start(groups, folder, &setups, filters.policyd())?;
     for setup in &setups {
-        check(setup, &load, &postfix).await.map_err(|error| format!("{}: {error}\n{}", setup.name, postfix.log()))?;
-        timely(load.send(setup.port, WARM_UP)).await.map_err(|error| format!("{}: {error}\n{}", setup.name, postfix.log()))?;
+        check(setup, &load, &postfix).await.map_err(|error| setup.failed(error, &postfix))?;
+        timely(load.send(setup.port, WARM_UP)).await.map_err(|error| setup.failed(error, &postfix))?;
         postfix.drained().await?;
     }
     let mut rows: Vec<Row> = setups.iter().map(|setup| Row::new(&setup.name)).collect();
@@ -106,7 +122,7 @@ async fn measure(setup: &Setup, load: &Load, postfix: &Postfix, messages: usize)
     };
     let (postfix_before, filters_before) = cpu()?;
     let start = Instant::now();
-    timely(load.send(setup.port, messages)).await.map_err(|error| format!("{}: {error}\n{}", setup.name, postfix.log()))?;
+    timely(load.send(setup.port, messages)).await.map_err(|error| setup.failed(error, postfix))?;
     let took = start.elapsed();
     postfix.drained().await?;
     let (postfix_after, filters_after) = cpu()?;

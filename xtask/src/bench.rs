@@ -16,28 +16,70 @@ const MILTER: &str = "smtp-fallback-milter";
 const MILTER_AWS_LC: &str = "smtp-fallback-milter-aws-lc";
 const AWS_LC: &str = "bench/milter-aws-lc/Cargo.toml";
 
+/// What `bench milter` starts, each with the package of Debian that has it.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("unshare", "util-linux"),
+    ("mount", "mount"),
+    ("ip", "iproute2"),
+    ("postfix", "postfix"),
+    ("opendkim", "opendkim"),
+    ("policyd-spf", "postfix-policyd-spf-python"),
+];
+
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
-    component::build(place)?;
-    let mut programs = vec![BENCH];
-    let mut ours = Vec::new();
-    let mut rest: Vec<&String> = arguments.iter().collect();
-    if arguments.first().is_some_and(|word| word == "milter") {
-        programs.push(MILTER);
-        ours.push(format!("ours, rust-crypto={}", release(place, MILTER).display()));
-        if rest.iter().any(|word| *word == "--aws-lc") {
-            rest.retain(|word| *word != "--aws-lc");
-            ours.push(format!("ours, aws-lc={}", with_aws_lc(place)?.display()));
-        }
+    let milter = arguments.first().is_some_and(|word| word == "milter");
+    let (flags, rest): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|word| milter && *word == "--aws-lc");
+    if milter {
+        ready()?;
     }
+    component::build(place)?;
     let mut cargo = toolchain::cargo(place, "build")?;
     // Of the whole workspace, so that nothing is compiled with other features; the names of the programs choose.
-    cargo.args(["--release", "--workspace"]);
-    programs.iter().for_each(|program| drop(cargo.args(["--bin", program])));
-    toolchain::run(&mut cargo)?;
+    cargo.args(["--release", "--workspace", "--bin", BENCH]);
     let mut bench = Command::new(release(place, BENCH));
     bench.current_dir(&place.checkout).arg("--component").arg(place.component()).args(rest);
-    ours.iter().for_each(|build| drop(bench.args(["--ours", build])));
+    if milter {
+        cargo.args(["--bin", MILTER]);
+        bench.args(["--ours", &format!("ours, rust-crypto={}", release(place, MILTER).display())]);
+    }
+    toolchain::run(&mut cargo)?;
+    if !flags.is_empty() {
+        bench.args(["--ours", &format!("ours, aws-lc={}", with_aws_lc(place)?.display())]);
+    }
     toolchain::run(&mut bench)
+}
+
+/// Said before minutes of compiling, not after.
+fn ready() -> Result<(), Failure> {
+    if toolchain::output(Command::new("id").arg("-u"))?.trim() != "0" {
+        return Err(
+            "this starts Postfix in namespaces of its own, and needs root for that; run `cargo xtask bench milter` as root"
+                .to_owned(),
+        );
+    }
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    match missing(&folders) {
+        Some(missing) => Err(missing),
+        None => Ok(()),
+    }
+}
+
+/// What is missing and how to install it, if anything is.
+fn missing(folders: &[PathBuf]) -> Option<Failure> {
+    let absent = PROGRAMS.iter().filter(|(program, _)| !folders.iter().any(|folder| folder.join(program).is_file()));
+    let (programs, packages): (Vec<&str>, Vec<&str>) = absent.copied().unzip();
+    if programs.is_empty() {
+        return None;
+    }
+    // Else the installation of Postfix asks, and sets up a mail system that nobody wants here.
+    let answer = "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections && ";
+    let answer = if packages.contains(&"postfix") { answer } else { "" };
+    Some(format!(
+        "{} not found in PATH. On Debian 12 install what is missing by\n    {answer}DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install \
+         --no-install-recommends {}\nNo service of the system is used or has to run",
+        programs.join(", "),
+        packages.join(" ")
+    ))
 }
 
 /// Builds the milter with aws-lc, which needs a compiler for C.
@@ -56,4 +98,29 @@ fn with_aws_lc(place: &Place) -> Result<PathBuf, Failure> {
 /// A program, as `cargo build --release` leaves it.
 fn release(place: &Place, name: &str) -> PathBuf {
     place.target.join("release").join(name).with_extension(env::consts::EXE_EXTENSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let folder = env::temp_dir().join(format!("xtask-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        let here = |names: &[&str]| {
+            names.iter().for_each(|name| fs::write(folder.join(name), "").expect("the folder was made"));
+            missing(&[folder.join("none"), folder.clone()])
+        };
+        let without_postfix = here(&["unshare", "mount", "ip", "postfix"]).unwrap_or_default();
+        let all = here(&["opendkim", "policyd-spf"]);
+        fs::remove_file(folder.join("postfix")).expect("it was there");
+        let with_postfix = here(&[]).unwrap_or_default();
+        fs::remove_dir_all(&folder).expect("it can be removed");
+        assert!(without_postfix.starts_with("opendkim, policyd-spf not found"), "{without_postfix}");
+        assert!(without_postfix.contains("recommends opendkim postfix-policyd-spf-python\n"), "{without_postfix}");
+        assert!(!without_postfix.contains("debconf"), "{without_postfix}");
+        assert_eq!(all, None);
+        assert!(with_postfix.contains("debconf") && with_postfix.contains("recommends postfix\n"), "{with_postfix}");
+    }
 }

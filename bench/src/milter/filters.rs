@@ -93,31 +93,33 @@ impl Filters {
 
     /// The rows, in their order.
     pub(crate) fn setups(&self) -> Vec<Setup> {
-        let dkim = || vec![Expected::Field("dkim=pass")];
-        let refusal = || vec![Expected::Refusal("4.4.8")];
-        let spf = "Received-SPF: Pass";
-        let mut all = vec![(String::from("no milter"), None, false, Vec::new())];
-        all.push((self.noop.name.clone(), Some(&self.noop), false, Vec::new()));
-        all.extend(self.ours.iter().map(|filter| (filter.name.clone(), Some(filter), false, refusal())));
-        all.push((self.opendkim.name.clone(), Some(&self.opendkim), false, dkim()));
-        all.push((String::from("policyd-spf"), None, true, vec![Expected::Field(spf)]));
-        let both = vec![Expected::Field("dkim=pass"), Expected::Field(spf)];
-        all.push((String::from("opendkim + policyd-spf"), Some(&self.opendkim), true, both));
-        let setup = |(port, (name, filter, policyd, expected)): (u16, (String, Option<&Filter>, bool, Vec<Expected>))| {
+        let (dkim, spf) = (Expected::Field("dkim=pass"), Expected::Field("Received-SPF: Pass"));
+        let mut all = Vec::new();
+        let mut port = PORT..;
+        let mut add = |name: &str, filter: Option<&Filter>, policyd: bool, expected: Vec<Expected>| {
             let mut groups: Vec<Group> = filter.iter().map(|filter| filter.group.clone()).collect();
             if policyd {
                 groups.push(self.policyd.group.clone());
             }
-            Setup {
-                name,
-                port,
+            all.push(Setup {
+                name: name.to_owned(),
+                port: port.next().unwrap_or_default(),
                 milter: filter.map(|filter| format!("unix:{}", filter.socket.display())),
                 policyd,
                 groups,
                 expected,
-            }
+                log: filter.map(|filter| filter.socket.with_extension("log")),
+            });
         };
-        (PORT..).zip(all).map(setup).collect()
+        add("no milter", None, false, Vec::new());
+        add(&self.noop.name, Some(&self.noop), false, Vec::new());
+        for filter in &self.ours {
+            add(&filter.name, Some(filter), false, vec![Expected::Refusal("4.4.8")]);
+        }
+        add(&self.opendkim.name, Some(&self.opendkim), false, vec![dkim]);
+        add("policyd-spf", None, true, vec![spf]);
+        add("opendkim + policyd-spf", Some(&self.opendkim), true, vec![dkim, spf]);
+        all
     }
 }
 
@@ -131,9 +133,10 @@ impl Filter {
     ) -> Result<Filter, Box<dyn Error>> {
         let group = Group::create(groups, file)?;
         let socket = folder.join(format!("{file}.sock"));
-        let log = fs::File::create(folder.join(format!("{file}.log")))?;
+        let log = socket.with_extension("log");
         let mut command = command(&group, &socket)?;
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().map_err(|error| format!("{name}: {error}"))?;
+        let child =
+            command.stdout(Stdio::null()).stderr(fs::File::create(&log)?).spawn().map_err(|error| format!("{name}: {error}"))?;
         let mut filter = Filter { name: name.to_owned(), group, socket, child };
         let deadline = Instant::now() + START;
         while !filter.socket.exists() {
@@ -141,7 +144,7 @@ impl Filter {
             if ended.is_some() || Instant::now() > deadline {
                 let ended =
                     ended.map_or(format!("has no socket after {} s", START.as_secs()), |status| format!("has ended ({status})"));
-                let log = fs::read_to_string(folder.join(format!("{file}.log")))?;
+                let log = fs::read_to_string(&log)?;
                 return Err(format!("{name} {ended}; its log:\n{log}").into());
             }
             std::thread::sleep(Duration::from_millis(20));

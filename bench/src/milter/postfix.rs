@@ -47,9 +47,7 @@ impl Postfix {
 
     /// The end of its log.
     pub(crate) fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.join("mail.log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        super::last_lines(&fs::read_to_string(self.folder.join("mail.log")).unwrap_or_default())
     }
 
     /// Waits until no message is on its way.
@@ -67,13 +65,11 @@ impl Postfix {
     /// The message to [`KEPT`], as soon as it is there. It is not kept any longer.
     pub(crate) async fn kept(&self) -> Result<String, Box<dyn Error>> {
         self.drained().await?;
-        for file in fs::read_dir(self.folder.join("mail/box/new"))? {
-            let path = file?.path();
-            let message = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-            fs::remove_file(path)?;
-            return Ok(message);
-        }
-        Err("the message was accepted, and not delivered".into())
+        let mut files = fs::read_dir(self.folder.join("mail/box/new"))?;
+        let path = files.next().ok_or("the message was accepted, and not delivered")??.path();
+        let message = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        fs::remove_file(path)?;
+        Ok(message)
     }
 }
 
