@@ -140,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Command::Header { name, value } => {
                 if let Some(mail) = &mut self.mail {
-                    mail.field(self.connection.agreement(), name.as_bytes(), value.as_bytes());
+                    let ids = self.service.trusted_ids();
+                    mail.field(self.connection.agreement(), ids, name.as_bytes(), value.as_bytes());
                 }
                 Reply::Continue
             }
@@ -241,6 +242,14 @@ impl Service {
     /// Whether a message of this client is verified here, so that its text is needed. Mail over IPv4 passes without.
     fn wants_text(&self, client: &Client) -> bool {
         matches!(self.authentication, Authentication::Verifier(_)) && client.is_in_question(self)
+    }
+
+    /// The ids of the filters whose fields count.
+    fn trusted_ids(&self) -> &[String] {
+        match &self.authentication {
+            Authentication::Fields(ids) => ids,
+            Authentication::Verifier(_) => &[],
+        }
     }
 }
 

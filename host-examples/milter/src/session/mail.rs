@@ -2,21 +2,22 @@
 
 use smtp_fallback_daemon::memory::Share;
 use smtp_fallback_milter_codec::Agreement;
+use smtp_fallback_policy::authentication_results::authserv_id;
 use smtp_fallback_policy::contract::{Envelope, Message};
 use smtp_fallback_verify::summary;
 
 /// Of the fields that say which mail it is, so many octets are kept.
 const NAMING_MAX: usize = 64 << 10;
-/// More Authentication-Results fields are not kept: the policy reads no more.
-const RESULTS_MAX: usize = smtp_fallback_policy::authentication_results::MAX_FIELDS;
+/// Of the Authentication-Results fields with one id: that which counts, and a second one, by which neither does.
+const RESULTS_OF_AN_ID: usize = 2;
 
 /// A message, from MAIL on.
 #[derive(Debug)]
 pub(super) struct Mail {
     pub(super) mail_from: String,
     pub(super) recipients: Vec<String>,
-    /// Values of Authentication-Results fields, the topmost first.
-    pub(super) results: Vec<String>,
+    /// Values of Authentication-Results fields with a trusted id, the topmost first, each with the place of its id among those.
+    pub(super) results: Vec<(usize, String)>,
     /// The fields that [`summary`] reads.
     naming: Vec<u8>,
     /// Header and body, where they are verified here.
@@ -49,18 +50,27 @@ impl Mail {
         Mail { mail_from, recipients: Vec::new(), results: Vec::new(), naming: Vec::new(), text, size: 0, body_begun: false }
     }
 
-    /// A header field.
-    pub(super) fn field(&mut self, agreement: &Agreement, name: &[u8], value: &[u8]) {
+    /// A header field. Of Authentication-Results those with one of `ids` are kept: the client may have written any number of others.
+    pub(super) fn field(&mut self, agreement: &Agreement, ids: &[String], name: &[u8], value: &[u8]) {
         let mut field = Vec::with_capacity(name.len() + value.len() + 8);
         agreement.write_field(name, value, &mut field);
         let is = |known: &str| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
-        if is("Authentication-Results") && self.results.len() < RESULTS_MAX {
-            self.results.push(super::text(&field[name.len() + 1..]));
+        if !ids.is_empty() && is("Authentication-Results") {
+            self.result(ids, super::text(&field[name.len() + 1..]));
         }
         if ["Message-ID", "Date", "From"].into_iter().any(is) && self.naming.len() + field.len() <= NAMING_MAX {
             self.naming.extend_from_slice(&field);
         }
         self.add(&field);
+    }
+
+    fn result(&mut self, ids: &[String], field: String) {
+        let Some(found) = authserv_id(&field) else { return };
+        for place in ids.iter().enumerate().filter(|(_, id)| id.eq_ignore_ascii_case(&found)).map(|(place, _)| place) {
+            if self.results.iter().filter(|(kept, _)| *kept == place).count() < RESULTS_OF_AN_ID {
+                self.results.push((place, field.clone()));
+            }
+        }
     }
 
     /// A part of the body.
@@ -116,5 +126,94 @@ impl Drop for Mail {
         if let Text::Kept { octets, share, .. } = &self.text {
             share.give_back(octets.len());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smtp_fallback_milter_codec::{Actions, Offer, Protocol, Wishes};
+
+    use super::*;
+
+    /// That values come with the space that follows the colon, or without it.
+    fn agreement(leading_space: bool) -> Agreement {
+        let protocol = if leading_space { Protocol::LEADING_SPACE } else { Protocol::NONE };
+        Agreement::new(Offer { version: 6, actions: Actions::NONE, protocol }, &Wishes::POLICY).expect("version 6")
+    }
+
+    fn mail(keep: Option<(Share, usize)>) -> Mail {
+        Mail::new("smith@none.example".to_owned(), keep)
+    }
+
+    fn kept(limit: usize) -> Mail {
+        mail(Some((Share::unlimited(), limit)))
+    }
+
+    /// A field of a message whose MTA gives values as they are.
+    fn field(mail: &mut Mail, ids: &[String], name: &str, value: &str) {
+        mail.field(&agreement(true), ids, name.as_bytes(), value.as_bytes());
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_message_to_the_octet() {
+        let mut mail = kept(1000);
+        for (name, value) in [("From", "smith@none.example"), ("Subject", "  folded\n\tonce\n  and twice  "), ("X-Empty", "")] {
+            field(&mut mail, &[], name, value);
+        }
+        mail.body(b"\r");
+        mail.body(b"\n.dot\r\n");
+        mail.body(b"");
+        let text = &b"From:smith@none.example\r\nSubject:  folded\r\n\tonce\r\n  and twice  \r\nX-Empty:\r\n\r\n\r\n.dot\r\n"[..];
+        assert_eq!(mail.text(), Some(text));
+        assert_eq!((mail.size(), mail.message().size), (text.len() as u64, text.len() as u32));
+    }
+
+    #[test]
+    fn a_space_that_was_taken_away_is_put_back() {
+        let mut mail = kept(1000);
+        mail.field(&agreement(false), &[], b"Subject", b"a\n\tb");
+        mail.body(b"");
+        assert_eq!(mail.text(), Some(&b"Subject: a\r\n\tb\r\n\r\n"[..]));
+    }
+
+    #[test]
+    fn what_nobody_needs_or_is_too_large_is_counted_and_not_kept() {
+        for (keep, kept) in [(None, false), (Some((Share::unlimited(), 21)), false), (Some((Share::unlimited(), 22)), true)] {
+            let mut mail = mail(keep);
+            field(&mut mail, &[], "Subject", " x");
+            mail.body(b"12345678");
+            assert_eq!((mail.text().is_some(), mail.size()), (kept, 22), "{mail:?}");
+        }
+    }
+
+    #[test]
+    fn however_large_its_fields_are_little_of_them_is_kept_beside_the_text() {
+        let mut mail = mail(None);
+        let long = "x".repeat(NAMING_MAX);
+        field(&mut mail, &[], "Message-ID", &format!(" <{long}@client.example>"));
+        field(&mut mail, &[], "From", " smith@none.example");
+        for _ in 0..10 {
+            field(&mut mail, &[], "Date", &format!(" {}", &long[..NAMING_MAX / 2]));
+        }
+        assert!(mail.naming.starts_with(b"From: smith@none.example\r\nDate: x") && mail.naming.len() <= NAMING_MAX);
+    }
+
+    #[test]
+    fn of_fields_with_results_two_of_each_trusted_id_are_kept() {
+        let ids = ["mx.demo.example".to_owned(), "spf.demo.example".to_owned()];
+        let mut mail = mail(None);
+        for _ in 0..3 {
+            field(&mut mail, &ids, "Authentication-Results", " elsewhere.example; spf=pass");
+            field(&mut mail, &ids, "authentication-RESULTS", " MX.Demo.example; none");
+            field(&mut mail, &ids, "X-Authentication-Results", " mx.demo.example; none");
+        }
+        field(&mut mail, &ids, "Authentication-Results", "\n spf.demo.example 1;\n none");
+        let places: Vec<usize> = mail.results.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0, 0, 1], "{mail:?}");
+        assert_eq!(mail.results[0].1, " MX.Demo.example; none\r\n");
+        // Nobody asks for them where messages are verified here.
+        let mut mail = kept(1000);
+        field(&mut mail, &[], "Authentication-Results", " mx.demo.example; none");
+        assert!(mail.results.is_empty());
     }
 }

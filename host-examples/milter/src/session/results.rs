@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use smtp_fallback_policy::authentication_results::authserv_id;
 use smtp_fallback_policy::contract::{Arc, AuthResult, AuthResults, Dkim, Dmarc, Iprev, Spf};
 use smtp_fallback_verify::Session;
 
@@ -52,12 +51,12 @@ struct Trusted {
 impl Trusted {
     /// The topmost field of each trusted id. Where there is a second one with the same id, somebody has forged one, and which of them cannot
     /// be told: none of them counts.
-    fn of(fields: &[String], ids: &[String]) -> Trusted {
+    fn of(fields: &[(usize, String)], ids: &[String]) -> Trusted {
         let mut trusted = Trusted { fields: Vec::new(), all_spoke: true };
-        for id in ids {
-            let mut own = fields.iter().filter(|field| authserv_id(field).is_some_and(|found| found.eq_ignore_ascii_case(id)));
+        for (place, id) in ids.iter().enumerate() {
+            let mut own = fields.iter().filter(|(kept, _)| *kept == place);
             match (own.next(), own.next()) {
-                (Some(field), None) => trusted.fields.push(field.clone()),
+                (Some((_, field)), None) => trusted.fields.push(field.clone()),
                 (Some(_), Some(_)) => tracing::warn!(
                     event = "forged-results",
                     authserv_id = id,
@@ -98,4 +97,45 @@ fn unread(envelope: AuthResults) -> AuthResults {
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_field_of_an_id_counts_and_two_void_each_other() {
+        let ids: Vec<String> = ["a.example", "b.example"].map(str::to_owned).into();
+        // The ids that have a field, the topmost first, and whose counts.
+        for (having, counting, all_spoke) in
+            [("", "", false), ("a", "a", false), ("ba", "ab", true), ("aa", "", false), ("aba", "b", true), ("abba", "", true)]
+        {
+            let place = |id| if id == 'a' { 0 } else { 1 };
+            let fields: Vec<(usize, String)> = having.chars().map(|id| (place(id), id.to_string())).collect();
+            let trusted = Trusted::of(&fields, &ids);
+            assert_eq!((trusted.fields.concat().as_str(), trusted.all_spoke), (counting, all_spoke), "{having}");
+        }
+    }
+
+    #[test]
+    fn what_none_of_them_names_has_no_result() {
+        let spf = Spf { result: AuthResult::Pass, domain: "a.example".to_owned() };
+        let complete = complete(AuthResults { spf_mail_from: Some(spf.clone()), ..AuthResults::default() });
+        assert_eq!(complete.spf_mail_from, Some(spf));
+        assert_eq!(complete.spf_helo.expect("spf-helo").result, AuthResult::None);
+        assert_eq!(complete.dkim, Some(Vec::new()));
+        assert_eq!(complete.dmarc.expect("dmarc").result, AuthResult::None);
+        assert_eq!(complete.arc.expect("arc").result, AuthResult::None);
+        assert_eq!(complete.iprev.expect("iprev").result, AuthResult::None);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_may_have_been_good() {
+        let spf = Spf { result: AuthResult::Fail, domain: "a.example".to_owned() };
+        let unread = unread(AuthResults { spf_mail_from: Some(spf.clone()), ..AuthResults::default() });
+        assert_eq!(unread.spf_mail_from, Some(spf), "it needs no message");
+        assert_eq!(unread.dkim.expect("dkim")[0].result, AuthResult::Temperror);
+        assert_eq!(unread.dmarc.expect("dmarc").result, AuthResult::Temperror);
+        assert_eq!(unread.arc.expect("arc").result, AuthResult::Temperror);
+    }
 }

@@ -77,3 +77,34 @@ async fn without_ids_no_field_counts() {
     assert_eq!(answer(&milter, 1, PASS).0, "421");
     assert_eq!(milter.session(IPV6).mail(PLAIN), Reply::Continue);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_fields_of_others_hide_none_of_a_trusted_one() {
+    let milter = Milter::start(Setting::top(ONE)).await;
+    let others = "Authentication-Results: elsewhere.example; dkim=pass header.d=none.example header.s=a\r\n".repeat(300);
+    for (number, (fields, code, reason)) in [
+        // A filter may add its field at the end.
+        (format!("{others}{NONE}"), "421", "unauthenticated"),
+        (format!("{others}{PASS}"), "250", "authenticated"),
+        (format!("{NONE}{others}{PASS}"), "421", "unauthenticated"),
+        (others.clone(), "250", "no-evidence"),
+        (PASS.repeat(300), "421", "unauthenticated"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (found, decision) = answer(&milter, number as u32, &fields);
+        assert_eq!(found, code, "{number}\n{decision}");
+        assert!(decision.contains(&format!("reason=\"{reason}\"")), "{number}\n{decision}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_mail_over_ipv4_are_nobodys_business() {
+    let milter = Milter::start(Setting::top(ONE)).await;
+    let forged = [PASS.as_bytes(), NONE.as_bytes(), &message(1)].concat();
+    assert_eq!(milter.session("192.0.2.25").message(PLAIN, "A1", &forged), Reply::Continue);
+    let decision = milter.decision("A1");
+    assert!(decision.contains("reason=\"ipv4\"") && !decision.contains("results="), "{decision}");
+    assert!(!milter.log().contains("forged-results"), "{}", milter.log());
+}
