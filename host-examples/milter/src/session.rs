@@ -153,9 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Command::EndOfMessage(octets) => match self.mail.take() {
                 Some(mut mail) => {
-                    if !octets.as_bytes().is_empty() {
-                        mail.body(octets.as_bytes());
-                    }
+                    // Also an empty body begins behind an empty line.
+                    mail.body(octets.as_bytes());
                     self.end_of_message(mail).await
                 }
                 None => Reply::Continue,

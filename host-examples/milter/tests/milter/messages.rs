@@ -170,3 +170,15 @@ async fn memory_is_given_back() {
     milter.session("2001:db8::26").message(SIGNED, "B1", &signed);
     assert!(milter.decision("B1").contains("dkim=temperror"), "{}", milter.decision("B1"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_message_may_have_no_body() {
+    let milter = Milter::start(Setting::default()).await;
+    let message = String::from_utf8(message(1)).unwrap();
+    let header = message.split_once("\r\n\r\n").unwrap().0;
+    let signed = sign::signed(format!("{header}\r\n\r\n").as_bytes(), Algorithm::Rsa).unwrap();
+    assert_eq!(milter.session(IPV6).message(SIGNED, "A1", &signed), Reply::Continue, "{}", milter.log());
+    let decision = milter.decision("A1");
+    assert!(decision.contains("dkim=pass (signed.example)"), "{decision}");
+    assert!(decision.contains(&format!(" size={} ", signed.len())), "{decision}, and not {}", signed.len());
+}
