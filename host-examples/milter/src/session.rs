@@ -84,7 +84,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = TimeLimits { command: service.limits.idle, ..TimeLimits::default() };
-    let Some(connection) = Connection::open(stream, &Wishes::POLICY, limits).await? else { return Ok(()) };
+    let opened = tokio::select! {
+        biased;
+        opened = Connection::open(stream, &Wishes::POLICY, limits) => opened?,
+        // Somebody who says nothing must not hold the end up.
+        () = stopped(&mut stopping) => return Ok(()),
+    };
+    let Some(connection) = opened else { return Ok(()) };
     tracing::debug!(event = "mta-connected", version = connection.agreement().version(), agreement = ?connection.agreement());
     let mut session =
         Session { store_time: Allowance::new(service.store_time), service, connection, client: None, mail: None, pending: None };

@@ -3,6 +3,7 @@
 
 mod clients;
 mod documented;
+mod ending;
 mod fields;
 mod front;
 mod messages;
