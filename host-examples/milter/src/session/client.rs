@@ -132,3 +132,67 @@ fn common_name(subject: &str) -> Option<String> {
     };
     is_domain(name).then(|| name.to_ascii_lowercase())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: &str, services: &Services) -> Client {
+        let connected = codec::Client::Internet(address.parse().expect("an address"), 40_000);
+        Client::new(&connected, &Macros::default(), services).expect("it has an address")
+    }
+
+    #[test]
+    fn a_client_without_an_address_is_none() {
+        for connected in
+            [codec::Client::Unknown, codec::Client::Local("/run/socket".into()), codec::Client::Unreadable("nonsense".into(), 25)]
+        {
+            assert!(Client::new(&connected, &Macros::default(), &Services::default()).is_none(), "{connected:?}");
+        }
+    }
+
+    #[test]
+    fn without_macros_it_came_to_no_service_in_particular() {
+        let services = Services { submission: vec![String::new()], fronts: vec![String::new()], behind_front: true };
+        let mut client = client("2001:db8::25", &services);
+        client.helo("client.example", &Macros::default());
+        client.mail(&Macros::default());
+        client.unknown_command(KEYWORD.as_bytes(), false);
+        assert!(client.kind == Listener::Mx && !client.front_offers && !client.settled);
+        assert!(!client.acknowledged && !client.authenticated && client.tls == Tls::None);
+    }
+
+    #[test]
+    fn addresses_are_logged_as_what_they_are() {
+        for (address, logged) in
+            [("2001:db8:0:0::25", "2001:db8::25"), ("::ffff:192.0.2.25", "192.0.2.25"), ("192.0.2.25", "192.0.2.25")]
+        {
+            assert_eq!(client(address, &Services::default()).ip.to_string(), logged);
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_by_a_64_and_by_one_ipv4_address() {
+        let network = |address| client(address, &Services::default()).network();
+        assert_eq!(network("2001:db8::25"), network("2001:db8::ffff:26"));
+        assert_ne!(network("2001:db8::25"), network("2001:db8:0:1::25"));
+        assert_ne!(network("192.0.2.25"), network("192.0.2.26"));
+    }
+
+    #[test]
+    fn a_subject_is_a_name_or_has_one() {
+        for (subject, name) in [
+            ("mail.example", Some("mail.example")),
+            ("Mail.Example", Some("mail.example")),
+            ("/C=DE/O=Example/CN=mail.example", Some("mail.example")),
+            ("/CN=mail.example/C=DE", Some("mail.example")),
+            ("/C=DE/O=Example", None),
+            ("/C=DE/CN=Mail Example", None),
+            ("Mail Example", None),
+            ("/CN=", None),
+            ("/", None),
+        ] {
+            assert_eq!(common_name(subject).as_deref(), name, "{subject}");
+        }
+    }
+}

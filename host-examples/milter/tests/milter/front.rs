@@ -91,3 +91,31 @@ async fn where_the_front_decides_the_filter_does_not() {
     milter.decision("A1");
     assert_eq!(milter.log().matches("event=\"decision\" stage=\"end-of-data\"").count(), 1, "{}", milter.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_ipv4_and_for_the_next_client_the_verb_means_nothing() {
+    let milter = Milter::start(Setting::top(FRONT)).await;
+    let mut mta = session(&milter, "192.0.2.25", "front");
+    unknown(&mut mta, "IPV6-IPV4-FALLBACK");
+    assert_eq!(mta.message(PLAIN, "A1", &message(1)), Reply::Continue);
+    assert!(milter.decision("A1").contains("acknowledged=false"), "{}", milter.decision("A1"));
+    // Another connection on the same socket has its own EHLO.
+    let mut mta = session(&milter, IPV6, "front");
+    unknown(&mut mta, "IPV6-IPV4-FALLBACK");
+    mta.send(b'K', b"");
+    mta.client_of(IPV6, "front", "25");
+    mta.helo("client.example");
+    assert_eq!(mta.message(PLAIN, "A2", &message(2)).code(), "421");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_456_the_session_goes_on() {
+    let milter = Milter::start(Setting::top(FRONT)).await;
+    let mut mta = session(&milter, IPV6, "front");
+    unknown(&mut mta, "IPV6-IPV4-FALLBACK");
+    let Reply::Refuse(text) = mta.message(PLAIN, "A1", &message(1)) else { panic!("{}", milter.log()) };
+    assert!(text.lines().all(|line| line.starts_with("456-4.4.8 ") || line.starts_with("456 4.4.8 ")), "{text}");
+    assert_eq!(mta.message("smith@passing.example", "A2", &message(2)), Reply::Continue);
+    assert_eq!(mta.message(PLAIN, "A3", &message(3)).code(), "456");
+    mta.quit();
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod clients;
+mod component;
 mod documented;
 mod ending;
 mod fields;
@@ -10,4 +11,6 @@ mod messages;
 mod mta;
 mod process;
 mod program;
+mod recorded;
 mod refusals;
+mod sockets;

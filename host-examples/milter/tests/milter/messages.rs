@@ -164,11 +164,39 @@ async fn memory_is_given_back() {
             assert!(round % 3 == 2 && tries < 100, "{round}: {}", milter.log());
         }
     }
-    // While one is in hand, another of that network has no room.
-    let mut mta = milter.session(IPV6);
+    // While one is in hand, another of that network has no room. An old MTA waits until each part has been taken in.
+    let mut mta = milter.old_mta();
+    mta.client(IPV6);
+    mta.helo("client.example");
     begun(&mut mta);
     milter.session("2001:db8::26").message(SIGNED, "B1", &signed);
     assert!(milter.decision("B1").contains("dkim=temperror"), "{}", milter.decision("B1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_network_cannot_take_the_memory_of_another() {
+    let tables = "[limits]\nmessage_size = \"64KiB\"\nmessage_memory = \"256KiB\"";
+    let milter = Milter::start(Setting { tables, ..Setting::default() }).await;
+    let signed = sign::signed(&[&message(1)[..], &b"x".repeat(60_000), b"\r\n"].concat(), Algorithm::Rsa).unwrap();
+    // An old MTA waits at each stage: what it has said has been taken in.
+    let mut held = milter.old_mta();
+    held.client(IPV6);
+    held.helo("client.example");
+    held.mail(SIGNED);
+    held.rcpt("jones@demo.example");
+    held.command(b'T', b"");
+    assert_eq!(held.command(b'B', &b"x".repeat(60_000)), Reply::Continue);
+    // The same /64, and another one.
+    for (id, client, result) in
+        [("A1", "2001:db8::ffff:26", "dkim=temperror"), ("A2", "2001:db8:0:1::26", "dkim=pass (signed.example)")]
+    {
+        milter.session(client).message(SIGNED, id, &signed);
+        assert!(milter.decision(id).contains(result), "{}", milter.decision(id));
+    }
+    held.send(b'A', b"");
+    held.mail(SIGNED);
+    milter.session("2001:db8::ffff:26").message(SIGNED, "A3", &signed);
+    assert!(milter.decision("A3").contains("dkim=pass (signed.example)"), "{}", milter.decision("A3"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,4 +209,24 @@ async fn a_signed_message_may_have_no_body() {
     let decision = milter.decision("A1");
     assert!(decision.contains("dkim=pass (signed.example)"), "{decision}");
     assert!(decision.contains(&format!(" size={} ", signed.len())), "{decision}, and not {}", signed.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_client_whose_connection_ended_within_a_message_nothing_is_left() {
+    let milter = Milter::start(Setting::default()).await;
+    let mut mta = milter.session(IPV6);
+    mta.macros(b'M', &[("{auth_authen}", "smith")]);
+    assert_eq!(mta.mail("spam@elsewhere.example"), Reply::Accept);
+    mta.send(b'K', b"");
+    // Another client, who has not authenticated himself, and one more, within whose message the connection ends.
+    mta.client("2001:db8:1::25");
+    mta.helo("other.example");
+    assert_eq!(mta.mail("spam@elsewhere.example"), Reply::Continue);
+    mta.rcpt("postmaster@demo.example");
+    mta.send(b'K', b"");
+    mta.client("2001:db8:2::25");
+    assert_eq!(mta.message(PLAIN, "A1", &message(1)).code(), "421");
+    let decision = milter.decision("A1");
+    assert!(decision.contains(" client=2001:db8:2::25 ") && decision.contains(&format!("mail_from=\"{PLAIN}\"")), "{decision}");
+    assert!(!decision.contains("ehlo="), "this one has not said EHLO: {decision}");
 }

@@ -1,7 +1,7 @@
 //! An MTA's side of the protocol, as Postfix 3.7 and Sendmail 8.17 speak it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -34,8 +34,22 @@ impl Reply {
     }
 }
 
-trait Io: Read + Write + Send {}
-impl<S: Read + Write + Send> Io for S {}
+trait Io: Read + Write + Send {
+    /// Says that nothing more comes; what was said can still be answered.
+    fn end(&self) -> std::io::Result<()>;
+}
+
+impl Io for UnixStream {
+    fn end(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Io for TcpStream {
+    fn end(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 /// A connection of the MTA to the filter.
 pub(crate) struct Mta {
@@ -91,6 +105,12 @@ impl Mta {
     /// Sends octets that may be none.
     pub(crate) fn send_raw(&mut self, octets: &[u8]) {
         let _ = self.stream.write_all(octets);
+    }
+
+    /// Says no more, and takes what comes until the filter closes the connection.
+    pub(crate) fn end(mut self) {
+        self.stream.end().unwrap();
+        while self.packet().is_some() {}
     }
 
     fn packet(&mut self) -> Option<(u8, Vec<u8>)> {

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::mta::{Mta, POSTFIX, Reply};
 use crate::program::{Milter, PASSING, PLAIN, POLICY, PROGRAM, Setting, command, folder, message};
 
 #[allow(unreachable_pub, reason = "it is shared with the tests of another package")]
 #[path = "../../../embed/tests/common/mod.rs"]
-mod fixture;
+pub(crate) mod fixture;
 
 const IPV6: &str = "2001:db8::25";
 
@@ -155,7 +155,7 @@ async fn sockets_have_their_mode_and_group_and_dead_ones_are_taken_over() {
     drop(served);
     // Its file is left.
     assert!(socket.exists());
-    let mut child = command(folder.path()).spawn().unwrap();
+    let mut child = command(folder.path()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         assert!(std::time::Instant::now() < deadline);

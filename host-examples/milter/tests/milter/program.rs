@@ -175,6 +175,21 @@ impl Milter {
         }
     }
 
+    /// Waits until so many lines of the log have all these parts.
+    pub(crate) fn logged_times(&self, times: usize, parts: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let found = log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+            assert!(found <= times, "{parts:?} is logged {found} times and not {times}:\n{log}");
+            if found == times {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{parts:?} is logged {found} times and not {times}:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The decision about the message with this queue id.
     pub(crate) fn decision(&self, queue_id: &str) -> String {
         self.logged(&["event=\"decision\"", &format!("id=\"{queue_id}\"")])

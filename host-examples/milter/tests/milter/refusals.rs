@@ -1,5 +1,9 @@
 //! Who is refused, where, and in which words.
 
+use std::time::{Duration, Instant};
+
+use smtp_fallback_demo::zone::SERVFAIL_DOMAIN;
+
 use crate::mta::{Mta, OLD, POSTFIX, Reply};
 use crate::program::{Milter, PASSING, PLAIN, POLICY, Setting, message};
 
@@ -30,10 +34,9 @@ async fn mail_is_refused_at_its_end_and_a_penalty_at_helo() {
         assert_eq!(mta.client(IPV6), Reply::Continue, "nobody is refused at connect");
         let reply = mta.helo("client.example");
         if reply != Reply::Continue {
-            assert!(
-                matches!(&reply, Reply::Refuse(text) if text.starts_with("421-4.4.8 ") || text.starts_with("421 4.4.8 ")),
-                "{reply:?}"
-            );
+            let words = "421-4.4.8 Not accepting mail from 2001:db8::/64 over IPv6, retry over IPv4 now\r\n\
+                         421 4.4.8 Client 2001:db8::25: most recent mail of your network was not authenticated";
+            assert_eq!(reply, Reply::Refuse(words.to_owned()));
             break;
         }
         assert_eq!(mta.message(PLAIN, "A1", &message(refused)).code(), "421");
@@ -104,4 +107,41 @@ async fn every_socket_and_every_version_serves() {
             mta.quit();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_temporary_errors_are_451_in_an_open_session() {
+    let policy = r#"{"mode": "enforce", "temporary_errors": {"per_network": 2, "per_48": 2}}"#;
+    let milter = Milter::start(Setting { policy: policy.to_owned(), ..Setting::default() }).await;
+    let mut mta = milter.session(IPV6);
+    let sender = format!("smith@{SERVFAIL_DOMAIN}");
+    for number in 0..2 {
+        assert_eq!(mta.message(&sender, "A1", &message(number)), Reply::Continue, "{}", milter.log());
+    }
+    let Reply::Refuse(text) = mta.message(&sender, "A2", &message(2)) else { panic!("{}", milter.log()) };
+    assert!(text.lines().all(|line| line.starts_with("451-4.4.3 ") || line.starts_with("451 4.4.3 ")), "{text}");
+    assert_eq!(mta.message(&format!("smith@{PASSING}"), "A3", &message(3)), Reply::Continue);
+    milter.logged(&["WARN", "event=\"temporary-errors\""]);
+    mta.quit();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_falls_back_gets_550_where_the_operator_wants_it() {
+    let policy = r#"{"mode": "enforce", "penalty": {"at_greeting": false},
+        "no_fallback": {"action": "reject", "refusals": 2, "over": "1s"}}"#;
+    let top = "ipv4_arrivals_visible = true";
+    let milter = Milter::start(Setting { policy: policy.to_owned(), ..Setting::top(top) }).await;
+    // One mail again and again: the time that it takes is a part of the rule.
+    let began = Instant::now();
+    let text = loop {
+        match milter.session(IPV6).message(PLAIN, "A1", &message(1)) {
+            Reply::Refuse(text) if !text.starts_with("421") => break text,
+            Reply::Refuse(_) => {}
+            other => panic!("{other:?}\n{}", milter.log()),
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", milter.log());
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(text.lines().all(|line| line.starts_with("550-5.7.26 ") || line.starts_with("550 5.7.26 ")), "{text}");
+    assert!(milter.decision("A1").contains("reason=\"never-falls-back\""), "{}", milter.decision("A1"));
 }
