@@ -203,7 +203,6 @@ fn is_recent(time: Option<u64>, now: u64) -> bool {
 mod tests {
     use super::*;
     use crate::address::Address;
-    use crate::contract::{Listener, Tls};
     use crate::policy::Policy;
     use crate::record::Waiting;
 
@@ -211,20 +210,10 @@ mod tests {
 
     fn connection(now: u64, nonce: u32) -> Connection {
         Connection {
-            stage: Stage::EndOfData,
-            client: Address::from_words([0x2001_0db8, 0, 0, 1]),
-            listener: Listener::Mx,
-            ehlo_name: None,
-            tls: Tls::None,
-            authenticated: false,
-            listener_offers: false,
-            keyword_shown: false,
-            acknowledged: false,
-            reachable_over_ipv4: true,
             ipv4_arrivals_visible: true,
             now,
             nonce,
-            records: Vec::new(),
+            ..Connection::new(Stage::EndOfData, Address::from_words([0x2001_0db8, 0, 0, 1]))
         }
     }
 

@@ -6,8 +6,7 @@ use smtp_fallback_embed::Pool;
 use smtp_fallback_policy::Module;
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
-    AuthResult, AuthResults, Connection, Dkim, Envelope, Key, Listener, Message, Reason, RecordUpdate, Spf, Stage, StoredRecord,
-    Tls,
+    AuthResult, AuthResults, Connection, Dkim, Envelope, Key, Message, Reason, RecordUpdate, Spf, Stage, StoredRecord, Tls,
 };
 
 /// One call of `keys` and `decide`.
@@ -116,20 +115,14 @@ impl Case {
 
 fn connection(stage: Stage) -> Connection {
     Connection {
-        stage,
-        client: smtp_fallback_policy::address::Address::from_words([0x2001_0db8, 1, 0, 0x25]),
-        listener: Listener::Mx,
         ehlo_name: (stage > Stage::Greeting).then(|| "mail.example.net".into()),
         tls: if stage > Stage::Greeting { Tls::Encrypted } else { Tls::None },
-        authenticated: false,
         listener_offers: true,
         keyword_shown: stage > Stage::Greeting,
-        acknowledged: false,
-        reachable_over_ipv4: true,
         ipv4_arrivals_visible: true,
         now: 1_700_000_000,
         nonce: 7,
-        records: Vec::new(),
+        ..Connection::new(stage, smtp_fallback_policy::address::Address::from_words([0x2001_0db8, 1, 0, 0x25]))
     }
 }
 

@@ -119,6 +119,29 @@ pub struct Connection {
     pub records: Vec<StoredRecord>,
 }
 
+impl Connection {
+    /// A client of an MX host of which nothing else is known: it has said nothing yet, there are no records, and it is 1970. The same mail would
+    /// be taken over IPv4, and its arrival would not be seen.
+    pub fn new(stage: Stage, client: Address) -> Self {
+        Connection {
+            stage,
+            client,
+            listener: Listener::Mx,
+            ehlo_name: None,
+            tls: Tls::None,
+            authenticated: false,
+            listener_offers: false,
+            keyword_shown: false,
+            acknowledged: false,
+            reachable_over_ipv4: true,
+            ipv4_arrivals_visible: false,
+            now: 0,
+            nonce: 0,
+            records: Vec::new(),
+        }
+    }
+}
+
 /// The transaction's envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtp_fallback_policy::address::Address;
-use smtp_fallback_policy::contract::{Connection, Key, Listener, Stage, Tls};
+use smtp_fallback_policy::contract::{Connection, Key, Stage};
 use smtp_fallback_store::embedded::{EmbeddedError, EmbeddedStore};
 use smtp_fallback_store::redis::{RedisError, RedisStore};
 use smtp_fallback_store::{MemoryStore, Secret, Store};
@@ -142,20 +142,5 @@ pub async fn secret_later(store: &dyn Store) -> Secret {
 
 /// The keys of what the policy keeps about an address, for those who ask at the control socket.
 pub fn keys_of(policy: &Policy, client: Address) -> Vec<Key> {
-    policy.keys_of(&Connection {
-        stage: Stage::EndOfData,
-        client,
-        listener: Listener::Mx,
-        ehlo_name: None,
-        tls: Tls::None,
-        authenticated: false,
-        listener_offers: false,
-        keyword_shown: false,
-        acknowledged: false,
-        reachable_over_ipv4: true,
-        ipv4_arrivals_visible: true,
-        now: 0,
-        nonce: 0,
-        records: Vec::new(),
-    })
+    policy.keys_of(&Connection { ipv4_arrivals_visible: true, ..Connection::new(Stage::EndOfData, client) })
 }

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! use smtp_fallback_embed::{Component, Limits, Pool};
-//! use smtp_fallback_policy::contract::{Connection, Listener, Stage, Tls, Verdict};
+//! use smtp_fallback_policy::contract::{Connection, Stage, Verdict};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let component = Component::from_file("dist/smtp-fallback-policy.wasm", &Limits::default())?;
@@ -17,20 +17,10 @@
 //! }
 //!
 //! let mut connection = Connection {
-//!     stage: Stage::Greeting,
-//!     client: "2001:db8::25".parse()?,
-//!     listener: Listener::Mx,
-//!     ehlo_name: None,
-//!     tls: Tls::None,
-//!     authenticated: false,
 //!     listener_offers: true,
-//!     keyword_shown: false,
-//!     acknowledged: false,
-//!     reachable_over_ipv4: true,
-//!     ipv4_arrivals_visible: false,
 //!     now: 1_800_000_000,
 //!     nonce: 4,
-//!     records: Vec::new(),
+//!     ..Connection::new(Stage::Greeting, "2001:db8::25".parse()?)
 //! };
 //! for key in pool.keys(&connection, None, None) {
 //!     // Look the key up and push what was found to `connection.records`.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smtp_fallback_policy::Module;
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
-    AuthResult, AuthResults, Connection, Decision, Envelope, Key, Listener, Message, RecordUpdate, Spf, Stage, StoredRecord, Tls,
+    AuthResult, AuthResults, Connection, Decision, Envelope, Key, Message, RecordUpdate, Spf, Stage, StoredRecord,
 };
 use smtp_fallback_store::control::Control;
 use smtp_fallback_store::{BoxFuture, Cursor, Health, Listed, MemoryStore, Page, Secret, Store, StoreError, Swap, Write};
@@ -169,20 +169,12 @@ fn keys(module: &Mutex<Module>, connection: &Connection) -> Vec<Key> {
 
 fn connection(client: Address) -> Connection {
     Connection {
-        stage: Stage::EndOfData,
-        client,
-        listener: Listener::Mx,
-        ehlo_name: None,
-        tls: Tls::None,
-        authenticated: false,
         listener_offers: true,
         keyword_shown: true,
-        acknowledged: false,
-        reachable_over_ipv4: true,
         ipv4_arrivals_visible: true,
         now: now(),
         nonce: 1,
-        records: Vec::new(),
+        ..Connection::new(Stage::EndOfData, client)
     }
 }
 

@@ -1,7 +1,7 @@
 use super::scripted::{Scripted, decision, key, update};
 use super::*;
 use smtp_fallback_policy::address::Address;
-use smtp_fallback_policy::contract::{Listener, Reply, Stage, Tls};
+use smtp_fallback_policy::contract::{Reply, Stage};
 use smtp_fallback_store::{BoxFuture, Cursor, Health, MemoryStore, Page, Secret, StoreError, Swap, Write, WriteBack};
 
 const CLIENT: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
@@ -15,22 +15,7 @@ fn time() -> Allowance {
 }
 
 fn question() -> Question {
-    let connection = Connection {
-        stage: Stage::Mail,
-        client: Address::from_bits(1),
-        listener: Listener::Mx,
-        ehlo_name: None,
-        tls: Tls::None,
-        authenticated: false,
-        listener_offers: false,
-        keyword_shown: false,
-        acknowledged: false,
-        reachable_over_ipv4: true,
-        ipv4_arrivals_visible: true,
-        now: 1000,
-        nonce: 0,
-        records: Vec::new(),
-    };
+    let connection = Connection { ipv4_arrivals_visible: true, now: 1000, ..Connection::new(Stage::Mail, Address::from_bits(1)) };
     Question { connection, envelope: None, message: None, results: None }
 }
 

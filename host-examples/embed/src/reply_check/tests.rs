@@ -1,26 +1,9 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
-use smtp_fallback_policy::contract::{Listener, Tls};
-
 use super::*;
 
 fn connection(stage: Stage) -> Connection {
-    Connection {
-        stage,
-        client: "2001:db8::1".parse().unwrap(),
-        listener: Listener::Mx,
-        ehlo_name: None,
-        tls: Tls::None,
-        authenticated: false,
-        listener_offers: true,
-        keyword_shown: false,
-        acknowledged: false,
-        reachable_over_ipv4: true,
-        ipv4_arrivals_visible: false,
-        now: 0,
-        nonce: 0,
-        records: Vec::new(),
-    }
+    Connection { listener_offers: true, ..Connection::new(stage, "2001:db8::1".parse().unwrap()) }
 }
 
 fn reply(code: u16) -> Reply {

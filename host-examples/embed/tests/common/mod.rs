@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use smtp_fallback_embed::{Component, Limits};
-use smtp_fallback_policy::contract::{Connection, Listener, Reply, Stage, Tls};
+use smtp_fallback_policy::contract::{Connection, Reply, Stage, Tls};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -14,20 +14,12 @@ pub(crate) const EVIL: u32 = 666;
 /// A connection of an IPv6 client.
 pub(crate) fn connection(stage: Stage, nonce: u32) -> Connection {
     Connection {
-        stage,
-        client: "2001:db8::1".parse().unwrap(),
-        listener: Listener::Mx,
         ehlo_name: Some("mail.example".to_owned()),
         tls: Tls::Verified(vec!["mail.example".to_owned(), "example".to_owned()]),
-        authenticated: false,
         listener_offers: true,
-        keyword_shown: false,
-        acknowledged: false,
-        reachable_over_ipv4: true,
-        ipv4_arrivals_visible: false,
         now: 1_800_000_000,
         nonce,
-        records: Vec::new(),
+        ..Connection::new(stage, "2001:db8::1".parse().unwrap())
     }
 }
 

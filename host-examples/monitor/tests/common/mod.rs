@@ -9,9 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smtp_fallback_monitor::{Listener, Monitor, PolicyState, Sources};
 use smtp_fallback_policy::Module;
-use smtp_fallback_policy::contract::{
-    AuthResult, AuthResults, Connection, Decision, Dkim, Envelope, Listener as Kind, Message, Mode, Spf, Stage, Tls,
-};
+use smtp_fallback_policy::contract::{AuthResult, AuthResults, Connection, Decision, Dkim, Envelope, Message, Mode, Spf, Stage};
 use smtp_fallback_store::{MemoryStore, Store, write_back};
 
 /// Seconds since 1970.
@@ -99,20 +97,10 @@ impl Host {
             ..AuthResults::default()
         };
         let connection = Connection {
-            stage: Stage::Greeting,
-            client: mail.client.parse().expect("an address"),
-            listener: Kind::Mx,
-            ehlo_name: None,
-            tls: Tls::None,
-            authenticated: false,
-            listener_offers: false,
-            keyword_shown: false,
-            acknowledged: false,
-            reachable_over_ipv4: true,
             ipv4_arrivals_visible: true,
             now: at,
             nonce: self.nonce.fetch_add(7919, Ordering::Relaxed),
-            records: Vec::new(),
+            ..Connection::new(Stage::Greeting, mail.client.parse().expect("an address"))
         };
         let greeting = self.decide(connection.clone(), None, None, None).await;
         if matches!(greeting.verdict, smtp_fallback_policy::contract::Verdict::Refuse(_)) {
