@@ -74,6 +74,10 @@ async fn what_is_no_verb_is_none() {
     unknown(&mut mta, "IPV6-IPV4-FALLBACK");
     mta.helo("client.example");
     is_421(mta, "before EHLO");
+    let mut mta = milter.postfix();
+    mta.client_of(IPV6, "front", "25");
+    unknown(&mut mta, "IPV6-IPV4-FALLBACK");
+    is_421(mta, "without EHLO");
     let mut mta = session(&milter, IPV6, "front");
     assert_eq!(mta.mail(PLAIN), Reply::Continue);
     unknown(&mut mta, "IPV6-IPV4-FALLBACK");
