@@ -62,9 +62,14 @@ pub(crate) struct Mta {
 impl Mta {
     /// Connects to a socket as the log names it, and agrees on what is asked.
     pub(crate) fn connect(socket: &str, offer: [u32; 3]) -> Mta {
+        Mta::try_connect(socket, offer).expect("the filter negotiates")
+    }
+
+    /// The same, unless the filter closes the connection.
+    pub(crate) fn try_connect(socket: &str, offer: [u32; 3]) -> Option<Mta> {
         let mut mta = Mta::silent(socket);
-        mta.negotiate(offer);
-        mta
+        mta.negotiate(offer)?;
+        Some(mta)
     }
 
     /// Connects without a word.
@@ -84,22 +89,22 @@ impl Mta {
         Mta { stream, silent: Vec::new(), leading_space: false }
     }
 
-    fn negotiate(&mut self, offer: [u32; 3]) {
+    fn negotiate(&mut self, offer: [u32; 3]) -> Option<()> {
         let data: Vec<u8> = offer.iter().flat_map(|number| number.to_be_bytes()).collect();
-        self.send(b'O', &data);
-        let (command, data) = self.packet().unwrap();
+        self.send_raw(&packet(b'O', &data));
+        let (command, data) = self.packet()?;
         assert_eq!(command, b'O');
         let number = |index: usize| u32::from_be_bytes(data[4 * index..4 * index + 4].try_into().unwrap());
         assert!(number(0) <= offer[0] && number(1) & !offer[1] == 0 && number(2) & !offer[2] == 0, "{data:?}");
         let flags = [(0x80, b'L'), (0x8000, b'R'), (0x2_0000, b'U'), (0x8_0000, b'B')];
         self.silent = flags.into_iter().filter(|(flag, _)| number(2) & flag != 0).map(|(_, command)| command).collect();
         self.leading_space = number(2) & 0x10_0000 != 0;
+        Some(())
     }
 
     /// Sends a packet.
     pub(crate) fn send(&mut self, command: u8, data: &[u8]) {
-        let length = u32::try_from(data.len() + 1).unwrap().to_be_bytes();
-        self.stream.write_all(&[&length[..], &[command], data].concat()).unwrap();
+        self.stream.write_all(&packet(command, data)).unwrap();
     }
 
     /// Sends octets that may be none.
@@ -209,6 +214,12 @@ impl Mta {
         self.send(b'Q', b"");
         assert_eq!(self.reply(), Reply::Closed);
     }
+}
+
+/// A command and its data as octets.
+fn packet(command: u8, data: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(data.len() + 1).unwrap().to_be_bytes();
+    [&length[..], &[command], data].concat()
 }
 
 /// Names and values of the fields of a header, as an MTA gives them to a filter: LF between the lines of a value.

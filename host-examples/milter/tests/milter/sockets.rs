@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use nix::unistd::{Gid, Group, geteuid, getgid};
 
+use crate::mta::{Mta, POSTFIX, Reply};
 use crate::program::{Milter, Setting, command, folder};
 
 /// What the program says when it ends with an error at the start.
@@ -49,4 +50,20 @@ async fn a_socket_belongs_to_the_group_that_is_named() {
     let top: &'static str = format!("socket_group = {:?}", group.name).leak();
     let milter = Milter::start(Setting::top(top)).await;
     assert_eq!(fs::metadata(milter.path().join("milter.sock")).unwrap().gid(), other.as_raw());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_on_a_port_says_where_it_came_from() {
+    for (kind, has_peer) in [("inet", true), ("unix", false)] {
+        let listen = "\"unix:milter.sock\", \"inet:127.0.0.1:0\"";
+        let milter = Milter::start(Setting { listen, tables: "[limits]\nconnections = 1", ..Setting::default() }).await;
+        let mut held = Mta::connect(&milter.socket(kind), POSTFIX);
+        assert_eq!(Mta::silent(&milter.socket(kind)).reply(), Reply::Closed, "there is room for one");
+        held.send_raw(b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(held.reply(), Reply::Closed);
+        for event in ["event=\"too-many-connections\"", "event=\"mta-failure\""] {
+            let line = milter.logged(&[event]);
+            assert_eq!(line.contains("peer=127.0.0.1:"), has_peer, "{kind}: {line}");
+        }
+    }
 }
