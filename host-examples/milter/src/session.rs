@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Command::Mail(path) => self.mail(&path).await,
             Command::Rcpt(path) => {
                 if let Some(mail) = &mut self.mail {
-                    mail.recipients.push(text(path.mailbox()));
+                    mail.recipient(text(path.mailbox()));
                 }
                 Reply::Continue
             }
@@ -213,6 +213,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.mail = Some(Mail::new(text(path.mailbox()), wants_text.then_some((share, self.service.limits.message_size))));
         if !self.is_settled() {
             self.store_time = Allowance::new(self.service.store_time);
+            // A client that does without HELO is not to do without its penalty.
+            if self.client.as_ref().is_some_and(|client| client.ehlo_name.is_none())
+                && let Some(refusal) = self.ask(Stage::Ehlo, None).await
+            {
+                self.mail = None;
+                return refusal;
+            }
             // There is no answer before the end of the message but this: that nothing needs to be looked at.
             if let Some(refusal) = self.ask(Stage::Mail, None).await {
                 self.mail = None;
@@ -228,7 +235,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn end_of_message(&mut self, mail: Mail) -> Reply {
         let Some(client) = &self.client else { return Reply::Continue };
-        let results = self.service.results(client, &mail).await;
+        let id = self.queue_id();
+        let results = self.service.results(client, &mail, id.as_deref()).await;
         self.ask(Stage::EndOfData, Some((&mail, results))).await.unwrap_or(Reply::Continue)
     }
 

@@ -110,15 +110,18 @@ fn ip(address: Address) -> IpAddr {
     IpAddr::from(address.bits().to_be_bytes()).to_canonical()
 }
 
-/// Postfix has `{cert_subject}` only for a certificate that it verified, and then it is a name. Sendmail has the subject of any, and says in
-/// `{verify}` whether it proves something.
+/// Postfix has `{cert_subject}` only for a certificate that it verified, and then it is a name. Sendmail has the subject of any, such as
+/// `/C=DE/CN=mail.example`, and says in `{verify}` whether it proves something.
 fn tls(macros: &Macros) -> Tls {
     let value = |name: &str| macros.get(name).map(|value| value.to_text().into_owned()).filter(|value| !value.is_empty());
     if value("{tls_version}").is_none() {
         return Tls::None;
     }
-    let verified = value("{verify}").is_none_or(|verify| verify == "OK");
-    match value("{cert_subject}").filter(|_| verified) {
+    let verified = |subject: &String| match value("{verify}") {
+        Some(verify) => verify == "OK",
+        None => !subject.starts_with('/'),
+    };
+    match value("{cert_subject}").filter(verified) {
         Some(subject) => Tls::Verified(common_name(&subject).into_iter().collect()),
         None => Tls::Encrypted,
     }

@@ -2,12 +2,19 @@
 
 use smtp_fallback_daemon::memory::Share;
 use smtp_fallback_milter_codec::Agreement;
-use smtp_fallback_policy::authentication_results::authserv_id;
+use smtp_fallback_policy::authentication_results::{MAX_OCTETS, authserv_id};
 use smtp_fallback_policy::contract::{Envelope, Message};
 use smtp_fallback_verify::summary;
 
 /// Of the fields that say which mail it is, so many octets are kept.
 const NAMING_MAX: usize = 64 << 10;
+/// So many recipients are kept, and so many octets of them. Postfix takes a thousand of a message; Sendmail may have no limit.
+const RECIPIENTS_MAX: usize = 1000;
+const RECIPIENTS_OCTETS: usize = 128 << 10;
+/// Stands for the recipients that are not kept: nobody, who is exempt nowhere.
+const MORE_RECIPIENTS: &str = "";
+/// What a text in memory grows by, at least.
+const STEP: usize = 16 << 10;
 /// Of the Authentication-Results fields with one id: that which counts, and a second one, by which neither does.
 const RESULTS_OF_AN_ID: usize = 2;
 
@@ -15,7 +22,7 @@ const RESULTS_OF_AN_ID: usize = 2;
 #[derive(Debug)]
 pub(super) struct Mail {
     pub(super) mail_from: String,
-    pub(super) recipients: Vec<String>,
+    recipients: Vec<String>,
     /// Values of Authentication-Results fields with a trusted id, the topmost first, each with the place of its id among those.
     pub(super) results: Vec<(usize, String)>,
     /// The fields that [`summary`] reads.
@@ -33,6 +40,8 @@ enum Text {
     Unwanted,
     Kept {
         octets: Vec<u8>,
+        /// What of `share` it has: what it may grow to before it takes more.
+        taken: usize,
         share: Share,
         limit: usize,
     },
@@ -44,10 +53,20 @@ impl Mail {
     /// A message of this sender. `keep`: the memory for its text, and the most octets of it, where it is wanted.
     pub(super) fn new(mail_from: String, keep: Option<(Share, usize)>) -> Mail {
         let text = match keep {
-            Some((share, limit)) => Text::Kept { octets: Vec::new(), share, limit },
+            Some((share, limit)) => Text::Kept { octets: Vec::new(), taken: 0, share, limit },
             None => Text::Unwanted,
         };
         Mail { mail_from, recipients: Vec::new(), results: Vec::new(), naming: Vec::new(), text, size: 0, body_begun: false }
+    }
+
+    /// A recipient. Of too many, one that is nobody stands for the rest: that all are exempt must not be said of those that were not looked at.
+    pub(super) fn recipient(&mut self, recipient: String) {
+        let octets: usize = self.recipients.iter().map(String::len).sum();
+        if self.recipients.len() < RECIPIENTS_MAX && octets + recipient.len() <= RECIPIENTS_OCTETS {
+            self.recipients.push(recipient);
+        } else if self.recipients.last().is_none_or(|last| last != MORE_RECIPIENTS) {
+            self.recipients.push(MORE_RECIPIENTS.to_owned());
+        }
     }
 
     /// A header field. Of Authentication-Results those with one of `ids` are kept: the client may have written any number of others.
@@ -68,7 +87,8 @@ impl Mail {
         let Some(found) = authserv_id(&field) else { return };
         for place in ids.iter().enumerate().filter(|(_, id)| id.eq_ignore_ascii_case(&found)).map(|(place, _)| place) {
             if self.results.iter().filter(|(kept, _)| *kept == place).count() < RESULTS_OF_AN_ID {
-                self.results.push((place, field.clone()));
+                // One that is too long to be read is one all the same.
+                self.results.push((place, if field.len() <= MAX_OCTETS { field.clone() } else { String::new() }));
             }
         }
     }
@@ -87,13 +107,20 @@ impl Mail {
 
     fn add(&mut self, more: &[u8]) {
         self.size += more.len() as u64;
-        let Text::Kept { octets, share, limit } = &mut self.text else { return };
-        if octets.len() + more.len() <= *limit && share.take(more.len()) {
-            octets.extend_from_slice(more);
-        } else {
-            share.give_back(octets.len());
-            self.text = Text::TooLarge;
+        let Text::Kept { octets, taken, share, limit } = &mut self.text else { return };
+        let length = octets.len() + more.len();
+        if length > *taken {
+            // Half as much again, so that a long text is not copied for each part of it. What it may grow to is what it is charged for.
+            let wanted = (*taken + (*taken / 2).max(STEP)).max(length).min(*limit);
+            if length > *limit || !share.take(wanted - *taken) {
+                share.give_back(*taken);
+                self.text = Text::TooLarge;
+                return;
+            }
+            *taken = wanted;
+            octets.reserve_exact(wanted - octets.len());
         }
+        octets.extend_from_slice(more);
     }
 
     /// Header and body; none where they were not kept.
@@ -123,8 +150,8 @@ impl Mail {
 
 impl Drop for Mail {
     fn drop(&mut self) {
-        if let Text::Kept { octets, share, .. } = &self.text {
-            share.give_back(octets.len());
+        if let Text::Kept { taken, share, .. } = &self.text {
+            share.give_back(*taken);
         }
     }
 }
@@ -196,6 +223,38 @@ mod tests {
             field(&mut mail, &[], "Date", &format!(" {}", &long[..NAMING_MAX / 2]));
         }
         assert!(mail.naming.starts_with(b"From: smith@none.example\r\nDate: x") && mail.naming.len() <= NAMING_MAX);
+    }
+
+    #[test]
+    fn recipients_beyond_the_limit_are_one_who_is_nobody() {
+        let kept = |count: usize, recipient: &str| {
+            let mut mail = mail(None);
+            (0..count).for_each(|_| mail.recipient(recipient.to_owned()));
+            mail.envelope().recipients
+        };
+        assert_eq!(kept(RECIPIENTS_MAX, "postmaster"), vec!["postmaster"; RECIPIENTS_MAX]);
+        let more = kept(RECIPIENTS_MAX + 5, "postmaster");
+        assert_eq!((more.len(), more[RECIPIENTS_MAX].as_str()), (RECIPIENTS_MAX + 1, MORE_RECIPIENTS));
+        let long = kept(5, &"x".repeat(RECIPIENTS_OCTETS / 2));
+        assert_eq!((long.len(), long[2].as_str()), (3, MORE_RECIPIENTS));
+    }
+
+    #[test]
+    fn memory_is_charged_for_what_the_text_may_grow_to() {
+        let memory = smtp_fallback_daemon::memory::Memory::new(100_000, 100_000);
+        let share = memory.share(smtp_fallback_policy::network::Network::parse("2001:db8::/64").expect("a network"));
+        let left =
+            |share: &Share| (0..100_000).rev().find(|octets| share.take(*octets)).inspect(|octets| share.give_back(*octets));
+        let mut kept = mail(Some((share.clone(), 60_000)));
+        kept.body(b"x");
+        assert_eq!(left(&share), Some(100_000 - STEP));
+        let Text::Kept { octets, taken, .. } = &kept.text else { panic!("{kept:?}") };
+        assert_eq!((octets.capacity(), *taken), (STEP, STEP));
+        kept.body(&b"x".repeat(59_000));
+        assert!(kept.text().is_some() && left(&share) < Some(41_000));
+        kept.body(&b"x".repeat(2_000));
+        assert!(kept.text().is_none());
+        assert_eq!(left(&share), Some(99_999));
     }
 
     #[test]

@@ -11,13 +11,23 @@ use super::{Authentication, Service};
 
 impl Service {
     /// What is known of the message's authentication; nothing where nobody asks for it.
-    pub(super) async fn results(&self, client: &Client, mail: &Mail) -> Option<AuthResults> {
+    pub(super) async fn results(&self, client: &Client, mail: &Mail, id: Option<&str>) -> Option<AuthResults> {
         if !client.is_in_question(self) {
             return None;
         }
         let results = match &self.authentication {
             Authentication::Fields(ids) => {
-                let Trusted { fields, all_spoke } = Trusted::of(&mail.results, ids);
+                let Trusted { fields, all_spoke, forged } = Trusted::of(&mail.results, ids);
+                for authserv_id in forged {
+                    tracing::warn!(
+                        event = "forged-results",
+                        client = %client.ip,
+                        id,
+                        authserv_id,
+                        "more than one Authentication-Results field has this id: none of them counts; the filter before this one must remove \
+                         those that came with the message"
+                    );
+                }
                 let results = self.policy.authentication_results(&fields, ids)?;
                 if all_spoke { complete(results) } else { results }
             }
@@ -30,7 +40,7 @@ impl Service {
                 match mail.text() {
                     Some(text) => verifier.verify(&session, text).await,
                     None => {
-                        tracing::warn!(event = "not-verified", client = %client.ip, size = mail.size(), "too large: its signatures are not verified");
+                        tracing::warn!(event = "not-verified", client = %client.ip, id, size = mail.size(), "too large: its signatures are not verified");
                         unread(verifier.verify_envelope(&session).await)
                     }
                 }
@@ -46,23 +56,20 @@ struct Trusted {
     fields: Vec<String>,
     /// There is one of each id, whether it counts or not.
     all_spoke: bool,
+    /// Ids of which there are more.
+    forged: Vec<String>,
 }
 
 impl Trusted {
     /// The topmost field of each trusted id. Where there is a second one with the same id, somebody has forged one, and which of them cannot
     /// be told: none of them counts.
     fn of(fields: &[(usize, String)], ids: &[String]) -> Trusted {
-        let mut trusted = Trusted { fields: Vec::new(), all_spoke: true };
+        let mut trusted = Trusted { fields: Vec::new(), all_spoke: true, forged: Vec::new() };
         for (place, id) in ids.iter().enumerate() {
             let mut own = fields.iter().filter(|(kept, _)| *kept == place);
             match (own.next(), own.next()) {
                 (Some((_, field)), None) => trusted.fields.push(field.clone()),
-                (Some(_), Some(_)) => tracing::warn!(
-                    event = "forged-results",
-                    authserv_id = id,
-                    "more than one Authentication-Results field has this id: none of them counts; the filter before this one must remove those \
-                     that came with the message"
-                ),
+                (Some(_), Some(_)) => trusted.forged.push(id.clone()),
                 (None, _) => trusted.all_spoke = false,
             }
         }

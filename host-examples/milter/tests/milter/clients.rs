@@ -100,6 +100,7 @@ async fn a_certificate_counts_where_it_was_verified() {
         (&sendmail("OK"), "250"),
         (&sendmail("FAIL"), "421"),
         (&sendmail("NO"), "421"),
+        (&sendmail("OK")[..2], "421"),
         (&postfix[..1], "421"),
         (&postfix[1..], "421"),
     ] {

@@ -68,17 +68,18 @@ async fn what_is_no_verb_is_none() {
         unknown(&mut mta, "IPV6-IPV4-FALLBACK");
         is_421(mta, daemon);
     }
-    // Before EHLO, or within a message.
+    // Before EHLO, or within a message. Of another network: the one before has a penalty by now.
+    const OTHER: &str = "2001:db8:1::25";
     let mut mta = milter.postfix();
-    mta.client_of(IPV6, "front", "25");
+    mta.client_of(OTHER, "front", "25");
     unknown(&mut mta, "IPV6-IPV4-FALLBACK");
     mta.helo("client.example");
     is_421(mta, "before EHLO");
     let mut mta = milter.postfix();
-    mta.client_of(IPV6, "front", "25");
+    mta.client_of(OTHER, "front", "25");
     unknown(&mut mta, "IPV6-IPV4-FALLBACK");
     is_421(mta, "without EHLO");
-    let mut mta = session(&milter, IPV6, "front");
+    let mut mta = session(&milter, OTHER, "front");
     assert_eq!(mta.mail(PLAIN), Reply::Continue);
     unknown(&mut mta, "IPV6-IPV4-FALLBACK");
     is_421(mta, "within a message");

@@ -52,6 +52,43 @@ async fn mail_is_refused_at_its_end_and_a_penalty_at_helo() {
     }
 }
 
+/// Where the MTA does not insist on HELO, as Postfix by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_penalty_is_not_escaped_by_saying_no_helo() {
+    let milter = Milter::start(Setting::default()).await;
+    let session = || {
+        let mut mta = milter.postfix();
+        mta.client(IPV6);
+        mta
+    };
+    let refused = (0..20).find(|number| {
+        session().mail(PLAIN).code() != "250" || {
+            session().message(PLAIN, "A1", &message(*number));
+            false
+        }
+    });
+    assert!(refused.is_some_and(|refused| refused > 3), "{refused:?}\n{}", milter.log());
+    assert_eq!(session().mail(PLAIN).code(), "421");
+    milter.logged(&["stage=\"ehlo\"", "reason=\"penalty\"", "verdict=\"refuse\""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_exempt_recipients_hide_no_other() {
+    let policy = r#"{"mode": "enforce", "exempt": {"recipients": ["postmaster"]}}"#;
+    let milter = Milter::start(Setting { policy: policy.to_owned(), ..Setting::default() }).await;
+    for (id, more, code) in [("A1", None, "250"), ("A2", Some("jones@demo.example"), "421")] {
+        let mut mta = milter.session(IPV6);
+        assert_eq!(mta.mail(PLAIN), Reply::Continue);
+        for _ in 0..1000 {
+            mta.rcpt("postmaster@demo.example");
+        }
+        if let Some(recipient) = more {
+            mta.rcpt(recipient);
+        }
+        assert_eq!(mta.text(id, &message(1)).code(), code, "{}", milter.decision(id));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ipv4_passes_and_what_was_refused_before_is_recognised() {
     let milter = Milter::start(Setting::default()).await;
