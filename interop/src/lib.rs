@@ -13,19 +13,24 @@
 //! | `smtpd`, `milter` | the programs under test |
 //! | `program` | starting one of them |
 //! | `root`, `machine` | other mail servers: a root for each, and machines over it with a network of their own |
+//! | `senders` | other mail servers as clients |
+//! | `exchange`, `receiver` | what they meet: names, addresses, and smtpd at them |
 //! | `wait` | looking again and again, for a bounded time |
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "it is for tests alone, and a test may panic")]
 
 mod dovecot;
+mod exchange;
 mod machine;
 mod milter;
 mod opendkim;
 mod postfix;
 mod program;
+mod receiver;
 mod root;
 mod sendmail;
+pub mod senders;
 mod smtpd;
 mod wait;
 
@@ -35,11 +40,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use dovecot::Dovecot;
+pub use exchange::{Arrival, Exchange, Host};
 pub use machine::{IPV4, IPV6, Machine};
 pub use milter::Milter;
 pub use opendkim::Opendkim;
 pub use postfix::{Postfix, Setup};
 pub use program::Program;
+pub use receiver::{Delivered, Receiver, Reception};
 pub use root::Root;
 pub use sendmail::Sendmail;
 pub use smtpd::{Setting, Smtpd, check_config};

@@ -72,13 +72,18 @@ impl Drop for Program {
 /// The program with its configuration, as the build left it: `cargo xtask interop` says in this variable where, and without it, it is beside
 /// the folder of the tests.
 pub(crate) fn command(name: &str, variable: &str, config: &Path) -> Command {
-    let beside = || std::env::current_exe().unwrap().parent().unwrap().join("..").join(name);
-    let path = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
-    assert!(path.exists(), "{} is missing: start these tests by `cargo xtask interop`", path.display());
-    let mut command = Command::new(path);
+    let mut command = Command::new(path(name, variable));
     // Else colours may come between the words of the log.
     command.arg("--config").arg(config).env("NO_COLOR", "1").stdin(Stdio::null());
     command
+}
+
+/// Where the program is.
+pub(crate) fn path(name: &str, variable: &str) -> PathBuf {
+    let beside = || std::env::current_exe().unwrap().parent().unwrap().join("..").join(name);
+    let path = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
+    assert!(path.exists(), "{} is missing: start these tests by `cargo xtask interop`", path.display());
+    path
 }
 
 /// Puts the shipped component into a folder: the checkout may be where only root can look.

@@ -150,7 +150,9 @@ pub(crate) fn component_of_world(
     world: impl FnOnce(&mut Resolve, wit_parser::PackageId) -> wit_parser::WorldId,
 ) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")).unwrap();
+    // Packages at different depths use this file.
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("wit")).find(|folder| folder.is_dir());
+    let (package, _) = resolve.push_dir(contract.unwrap()).unwrap();
     let world = world(&mut resolve, package);
     let mut module = wat::parse_str(module).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
