@@ -50,7 +50,7 @@ impl Machine {
 
     /// Runs a program of its root on it.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = self.nsenter(&["--mount", "--uts", "--ipc", "--root", "--wd=/"]);
+        let mut command = self.nsenter(&["--mount", "--uts", "--ipc", "--root", "--wd"]);
         command.arg(program).stdin(Stdio::null());
         command
     }

@@ -19,8 +19,8 @@ const PORT: u16 = 2525;
 
 pub(super) fn start(machine: &Machine, Options { retry }: Options) {
     machine.shell(&format!("cd /opt/npm && {NODE} node_modules/haraka/bin/haraka --install /srv/haraka >/dev/null"));
-    machine.write("/srv/haraka/plugins/relay_all.js", RELAY);
-    machine.write("/srv/haraka/config/plugins", "relay_all\n");
+    machine.write("/srv/haraka/plugins/from_here.js", RELAY);
+    machine.write("/srv/haraka/config/plugins", "from_here\n");
     machine.write("/srv/haraka/config/smtp.ini", &format!("listen=127.0.0.1:{PORT}\n"));
     if let Some(seconds) = retry {
         machine.write("/srv/haraka/config/outbound.ini", &format!("temp_fail_intervals={seconds}s*100\n"));

@@ -50,11 +50,16 @@ impl Layout {
     }
 }
 
-/// The domain of this number, its hosts, and their addresses, which nobody else has.
-pub(crate) fn publish(zone: &mut Zone, number: u16, layout: Layout) -> (String, Vec<IpAddr>) {
+/// The domain of this number, its hosts, and their addresses, which nobody else has. With `turned` the name server gives the records
+/// in the other order, as name servers do now and then.
+pub(crate) fn publish(zone: &mut Zone, number: u16, layout: Layout, turned: bool) -> (String, Vec<IpAddr>) {
     let domain = domain(number);
     let mut addresses = Vec::new();
-    for ((preference, families), index) in layout.hosts().iter().zip(1u16..) {
+    let mut hosts: Vec<_> = layout.hosts().iter().zip(1u16..).collect();
+    if turned {
+        hosts.reverse();
+    }
+    for ((preference, families), index) in hosts {
         let name = format!("mx{index}.{domain}");
         zone.add(&domain, Kind::Mx, &format!("{preference} {name}")).unwrap();
         if families.contains('6') {

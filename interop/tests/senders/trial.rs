@@ -70,7 +70,7 @@ pub(crate) fn run(mta: Mta, cases: &[Case], repetitions: u16) -> Trial {
     // Repetitions in turn, so that no case has a better moment than the others.
     for number in 0..repetitions * cases.len() as u16 {
         let case = cases[usize::from(number) % cases.len()];
-        let (domain, addresses) = layouts::publish(&mut zone, number, case.1);
+        let (domain, addresses) = layouts::publish(&mut zone, number, case.1, usize::from(number) / cases.len() % 2 == 1);
         for address in addresses {
             hosts.insert(address, Host { port: case.0.port(), verb: case.0 == Refusal::Dot456 });
             places.insert(address, messages.len());
