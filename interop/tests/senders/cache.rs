@@ -145,8 +145,10 @@ pub(crate) fn failing_then_mended(mta: Mta) -> Story {
         assert!(scene.sent < MAILS, "{}: no penalty after {before} refusals\n{}", mta.name(), scene.receiver.log());
         scene.send();
         scene.wait(AT_ONCE, "the mail is refused", || (scene.refusals("end-of-data") + scene.refusals("greeting") > before).then_some(()));
-        // OpenSMTPD would put the next mail into the session that is being closed.
-        std::thread::sleep(Duration::from_secs(if mta == Mta::OpenSmtpd { 2 } else { 0 }));
+        if mta == Mta::OpenSmtpd {
+            // It holds the session for 10 s, closed as it is, and what comes meanwhile fails in it.
+            std::thread::sleep(Duration::from_secs(11));
+        }
     }
     let stopped = scene.sent;
     let mut slowest = Duration::ZERO;
@@ -173,48 +175,75 @@ pub(crate) fn failing_then_mended(mta: Mta) -> Story {
     Story { mta, stopped, fallback: falls_back.then_some(slowest), back }
 }
 
-/// Mail of a sender that never authenticates and does not fall back at the dot: the policy lets it in.
-pub(crate) fn never_authenticated(mta: Mta) {
-    let policy = "{\"penalty\": {\"first\": \"5s\", \"maximum\": \"10s\"}, \"no_fallback\": {\"over\": \"5s\"}}";
-    let mut scene = Scene::new(mta, policy, Options { retry: Some(3) });
+/// What became of the mails of a sender that never authenticates, and does not come back over IPv4 after a refusal at the dot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    pub(crate) mta: Mta,
+    /// How many mails; all of them have arrived.
+    pub(crate) mails: u32,
+    /// Refusals at the end of data.
+    pub(crate) refusals: usize,
+    /// Mails that arrived over IPv6, since their network was let in.
+    pub(crate) let_in: usize,
+}
+
+/// The default `no_fallback` with shorter times: nothing is lost.
+pub(crate) fn never_authenticated(mta: Mta) -> Loss {
+    let policy = "{\"penalty\": {\"first\": \"5s\", \"maximum\": \"10s\"}, \"no_fallback\": {\"over\": \"8s\"}}";
+    let mut scene = Scene::new(mta, policy, Options { retry: Some(5) });
     for _ in 0..5 {
         scene.send();
         std::thread::sleep(Duration::from_secs(2));
     }
     scene.all_arrive();
-    println!("{}: {} {}", mta.name(), scene.refusals("end-of-data"), scene.refusals("greeting"));
-    for number in 1..=scene.sent { println!("{} v6 {}", number, came_over_ipv6(&scene.delivered(&recipient(number)).unwrap())); }
+    let arrived = (1..=scene.sent).filter_map(|number| scene.delivered(&recipient(number)));
+    let let_in = arrived.filter(came_over_ipv6).count();
+    Loss { mta, mails: scene.sent, refusals: scene.refusals("end-of-data"), let_in }
 }
 
 fn recipient(number: u32) -> String {
     format!("r{number}@{RECEIVING}")
 }
 
-#[test]
-fn postfix() {
-    println!("{:?}", failing_then_mended(Mta::Postfix));
+/// That a failing sender of this kind is stopped at the greeting after as many mails as the default confidence takes, and that mail falls back then.
+fn a_failing_sender_is_stopped_and_comes_back(mta: Mta) {
+    let story = failing_then_mended(mta);
+    println!("{story:?}");
+    // Seven failures, and a probe may have come between.
+    assert!((8..=10).contains(&story.stopped), "{story:?}");
 }
+
 #[test]
-fn sendmail() {
-    println!("{:?}", failing_then_mended(Mta::Sendmail));
+fn a_failing_postfix_is_stopped_at_the_greeting_until_its_spf_is_mended() {
+    a_failing_sender_is_stopped_and_comes_back(Mta::Postfix);
 }
+
 #[test]
-fn exim() {
-    println!("{:?}", failing_then_mended(Mta::Exim));
+fn a_failing_sendmail_is_stopped_at_the_greeting_until_its_spf_is_mended() {
+    a_failing_sender_is_stopped_and_comes_back(Mta::Sendmail);
 }
+
 #[test]
-fn opensmtpd() {
-    println!("{:?}", failing_then_mended(Mta::OpenSmtpd));
+fn a_failing_exim_is_stopped_at_the_greeting_until_its_spf_is_mended() {
+    a_failing_sender_is_stopped_and_comes_back(Mta::Exim);
 }
+
 #[test]
-fn haraka() {
-    println!("{:?}", failing_then_mended(Mta::Haraka));
+fn a_failing_opensmtpd_is_stopped_at_the_greeting_until_its_spf_is_mended() {
+    a_failing_sender_is_stopped_and_comes_back(Mta::OpenSmtpd);
 }
+
 #[test]
-fn loss_opensmtpd() {
-    never_authenticated(Mta::OpenSmtpd);
+fn a_failing_haraka_is_stopped_at_the_greeting_until_its_spf_is_mended() {
+    a_failing_sender_is_stopped_and_comes_back(Mta::Haraka);
 }
+
 #[test]
-fn loss_haraka() {
-    never_authenticated(Mta::Haraka);
+fn no_mail_of_an_opensmtpd_is_lost() {
+    println!("{:?}", never_authenticated(Mta::OpenSmtpd));
+}
+
+#[test]
+fn no_mail_of_a_haraka_is_lost() {
+    println!("{:?}", never_authenticated(Mta::Haraka));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod cache;
+mod facts;
 mod layouts;
 mod machines;
 mod matrix;
