@@ -1,4 +1,6 @@
-//! `cargo xtask interop`: smtpd between a Postfix, a Dovecot and an openssl of this system. Needs root, and these programs.
+//! `cargo xtask interop`: smtpd between a Postfix, a Dovecot and an openssl of this system, and before other people's mail servers as clients, which
+//! are installed for it aside from the system. Needs root, and these programs. `--whole`: what those clients do, so often that chance shows;
+//! that writes docs/sender-matrix.md.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,14 @@ use crate::{Failure, component, test, toolchain};
 /// The package of these tests, which `cargo xtask test` leaves out.
 pub(crate) const PACKAGE: &str = "smtp-fallback-interop";
 
+/// For the whole form of the tests with other servers as clients, and nothing else.
+const WHOLE: &str = "--whole";
+
 /// How many run at a time: most of them wait for other programs, most of the time.
 const AT_A_TIME: &str = "6";
 
 /// Programs, each with the package of Debian that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("postfix", "postfix"),
     ("postcat", "postfix"),
     ("postconf", "postfix"),
@@ -22,6 +27,10 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("dovecot", "dovecot-lmtpd"),
     ("openssl", "openssl"),
     ("opendkim", "opendkim"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("npm", "npm"),
 ];
 
 /// A file of Dovecot that is no program to call.
@@ -41,9 +50,18 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     steps.step("interop", || {
         let mut cargo = toolchain::cargo(place, "test")?;
         // Of the whole workspace, so that nothing is compiled with other features; the name of the test chooses.
-        cargo.args(["--workspace", "--test", "interop"]).args(arguments);
-        if !arguments.iter().any(|argument| argument == "--") {
+        cargo.arg("--workspace");
+        let (whole, arguments): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|argument| *argument == WHOLE);
+        if whole.is_empty() {
+            cargo.args(["--test", "interop", "--test", "senders"]).args(&arguments);
+        } else {
+            cargo.args(["--test", "senders"]).args(&arguments);
+        }
+        if !arguments.iter().any(|argument| *argument == "--") {
             cargo.arg("--");
+        }
+        if !whole.is_empty() {
+            cargo.args(["--ignored", "--exact", "matrix::whole", "--nocapture"]);
         }
         if !arguments.iter().any(|argument| argument.starts_with("--test-threads")) {
             cargo.args(["--test-threads", AT_A_TIME]);
@@ -121,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         let folder = Folder::new("some");
-        folder.add(&["postfix", "postcat", "postconf", "postqueue", "dovecot", "opendkim"]);
+        folder.add(&["postfix", "postcat", "postconf", "postqueue", "dovecot", "opendkim", "ip", "nsenter", "unshare", "npm"]);
         let words = missing(std::slice::from_ref(&folder.0), &folder.0).expect("two are missing");
         assert!(words.starts_with("openssl, /usr/lib/dovecot/lmtp not found"), "{words}");
         assert!(words.contains("--no-install-recommends openssl dovecot-lmtpd\n") && !words.contains("debconf"), "{words}");

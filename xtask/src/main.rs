@@ -23,7 +23,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   serve          Run the SMTP server with a demo zone and a demo policy, on [::1]:2525 and 127.0.0.1:2525
   demo           Play the draft's dialogues against that server and print them
   test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
-  interop        Test the SMTP server between Postfix, Dovecot and openssl, as root; ARGUMENTS go to cargo test
+  interop        Test the SMTP server between Postfix, Dovecot and openssl, and with five servers as its clients, as root; ARGUMENTS go
+                 to cargo test. `interop --whole` measures what those five do and writes docs/sender-matrix.md
   check          Check the format, clippy's advice and the documentation; no warning passes
   bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one,
                  `bench milter`, as root, the milter beside other filters of a Postfix, `bench milter --aws-lc` also with other cryptography

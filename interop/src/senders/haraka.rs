@@ -25,7 +25,9 @@ pub(super) fn start(machine: &Machine, Options { retry }: Options) {
     if let Some(seconds) = retry {
         machine.write("/srv/haraka/config/outbound.ini", &format!("temp_fail_intervals={seconds}s*100\n"));
     }
-    machine.shell(&format!("cd /srv/haraka && setsid {NODE} /opt/npm/node_modules/haraka/bin/haraka -c /srv/haraka >{LOG} 2>&1 </dev/null &"));
+    machine.shell(&format!(
+        "cd /srv/haraka && setsid {NODE} /opt/npm/node_modules/haraka/bin/haraka -c /srv/haraka >{LOG} 2>&1 </dev/null &"
+    ));
     until("Haraka listens", || {
         let connected = machine.enter(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))).join().unwrap();
         connected.map(drop).map_err(|error| format!("{error}\n{}", super::Mta::Haraka.log(machine)))
@@ -69,6 +71,8 @@ pub(super) fn queue(machine: &Machine) -> String {
 }
 
 pub(super) fn version(machine: &Machine) -> String {
-    let of = |package: &str| machine.shell(&format!("sed -n 's/^ *\"version\": \"\\(.*\\)\",*$/\\1/p' /opt/npm/node_modules/{package}/package.json"));
+    let of = |package: &str| {
+        machine.shell(&format!("sed -n 's/^ *\"version\": \"\\(.*\\)\",*$/\\1/p' /opt/npm/node_modules/{package}/package.json"))
+    };
     format!("haraka {}, Node.js {}", of("haraka").trim(), of("node").trim())
 }

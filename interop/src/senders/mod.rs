@@ -82,7 +82,9 @@ impl Mta {
     /// Gives it a message, which is on its way when this returns.
     pub fn send(self, machine: &Machine, from: &str, to: &str, message: &str) {
         match self {
-            Mta::Postfix | Mta::Exim | Mta::OpenSmtpd => submit(machine.command("/usr/sbin/sendmail").args(["-i", "-f", from, to]), message),
+            Mta::Postfix | Mta::Exim | Mta::OpenSmtpd => {
+                submit(machine.command("/usr/sbin/sendmail").args(["-i", "-f", from, to]), message)
+            }
             Mta::Sendmail => submit(machine.command("/usr/sbin/sendmail").args(["-Am", "-i", "-f", from, to]), message),
             Mta::Haraka => haraka::send(machine, from, to, message),
         }

@@ -46,5 +46,11 @@ pub(crate) fn check(trial: &Trial) {
         .filter(|&(case, outcome)| !is_known(trial.mta, case, outcome))
         .map(|(case, outcome)| format!("{case:?}: {outcome:?}\n"))
         .collect();
-    assert!(unknown.is_empty(), "{} ({}) does what is not known of it; correct facts.rs, or the test:\n{}", trial.mta.name(), trial.version, unknown.concat());
+    assert!(
+        unknown.is_empty(),
+        "{} ({}) does what is not known of it; correct facts.rs, or the test:\n{}",
+        trial.mta.name(),
+        trial.version,
+        unknown.concat()
+    );
 }

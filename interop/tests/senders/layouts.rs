@@ -16,14 +16,8 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    pub(crate) const ALL: [Layout; 6] = [
-        Layout::Pair,
-        Layout::Ipv6Better,
-        Layout::TwoPairs,
-        Layout::TwoIpv6BeforeIpv4,
-        Layout::DualStack,
-        Layout::Ipv6Only,
-    ];
+    pub(crate) const ALL: [Layout; 6] =
+        [Layout::Pair, Layout::Ipv6Better, Layout::TwoPairs, Layout::TwoIpv6BeforeIpv4, Layout::DualStack, Layout::Ipv6Only];
 
     /// As the head of a row has it.
     pub(crate) fn title(self) -> &'static str {

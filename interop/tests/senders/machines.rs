@@ -46,9 +46,10 @@ fn take_their_processes_with_them() {
     let machine = Machine::start(&Root::with(&[]), "short.example");
     machine.shell("setsid sleep 1234.5 >/dev/null 2>&1 &");
     let runs = || {
-        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-            std::fs::read(entry.path().join("cmdline")).is_ok_and(|words| words == b"sleep\x001234.5\x00")
-        })
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .any(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|words| words == b"sleep\x001234.5\x00"))
     };
     until("it runs", || if runs() { Ok(()) } else { Err(String::new()) });
     drop(machine);

@@ -31,15 +31,29 @@ fn text(trials: &[Trial], stories: &[Story], losses: &[Loss], repetitions: u16, 
          `interop/tests/senders` and run it again.\n\n| Server | Version |\n|---|---|\n{versions}"
     );
     let tables: String = trials.iter().map(|trial| format!("\n### {}\n\n{}", trial.mta.name(), table(trial))).collect();
-    let parts =
-        [HEAD, &run, "\n", &summary(trials), "\n", LEGEND, &tables, "\n", &memory(stories), "\n", &nothing_lost(losses), "\n", LIMITS];
+    let parts = [
+        HEAD,
+        &run,
+        "\n",
+        &summary(trials),
+        "\n",
+        LEGEND,
+        &tables,
+        "\n",
+        &memory(stories),
+        "\n",
+        &nothing_lost(losses),
+        "\n",
+        LIMITS,
+    ];
     parts.concat()
 }
 
 /// Which servers always come back over IPv4 at once.
 fn summary(trials: &[Trial]) -> String {
     let columns = [Refusal::Greeting451, Refusal::Ehlo421, Refusal::Dot421];
-    let mut text = "## In short\n\nServers that **always** came back over IPv4 at once, where their message began over IPv6:\n\n".to_owned();
+    let mut text =
+        "## In short\n\nServers that **always** came back over IPv4 at once, where their message began over IPv6:\n\n".to_owned();
     text += &head("Layout of MX records", &columns.map(Refusal::title));
     for layout in Layout::ALL {
         let cell = |refusal| {
@@ -76,13 +90,17 @@ fn field(outcomes: &[Outcome]) -> String {
     let at_once = delays(|outcome| if let Outcome::AtOnce(delay) = outcome { Some(*delay) } else { None });
     let slowest = at_once.iter().max().copied().unwrap_or_default();
     // Two seconds are how OpenSMTPD does it; a busy machine may take one.
-    let word = if slowest < Duration::from_millis(1500) { "at once".to_owned() } else { format!("in {:.0} s", slowest.as_secs_f64()) };
+    let word =
+        if slowest < Duration::from_millis(1500) { "at once".to_owned() } else { format!("in {:.0} s", slowest.as_secs_f64()) };
     count(word, at_once.len());
     let later = delays(|outcome| if let Outcome::Later(delay) = outcome { Some(*delay) } else { None });
     count(format!("after {} s", later.iter().min().copied().unwrap_or_default().as_secs()), later.len());
-    for (outcome, word) in
-        [(Outcome::AfterRun, "after a queue run"), (Outcome::Bounced, "bounced"), (Outcome::Waits, "waits"), (Outcome::Untried, "untried")]
-    {
+    for (outcome, word) in [
+        (Outcome::AfterRun, "after a queue run"),
+        (Outcome::Bounced, "bounced"),
+        (Outcome::Waits, "waits"),
+        (Outcome::Untried, "untried"),
+    ] {
         count(word.to_owned(), began.iter().filter(|each| **each == outcome).count());
     }
     if words.is_empty() {
@@ -94,12 +112,16 @@ fn field(outcomes: &[Outcome]) -> String {
 
 fn memory(stories: &[Story]) -> String {
     let mut text = format!("{}\n", include_str!("report/memory.md"));
-    text += &head("Server", &["stopped at the greeting for the first time", "such mail arrives over IPv4", "back on IPv6 after its SPF was mended"]);
+    text += &head(
+        "Server",
+        &["stopped at the greeting for the first time", "such mail arrives over IPv4", "back on IPv6 after its SPF was mended"],
+    );
     for story in stories {
         let fallback = story.fallback.map_or("by chance, or when the penalty is over".to_owned(), |delay| {
             if delay < Duration::from_secs(1) { "at once".to_owned() } else { format!("in {:.0} s", delay.as_secs_f64()) }
         });
-        text += &row(story.mta.name(), &[format!("mail {}", story.stopped), fallback, format!("{:.0} s", story.back.as_secs_f64())]);
+        text +=
+            &row(story.mta.name(), &[format!("mail {}", story.stopped), fallback, format!("{:.0} s", story.back.as_secs_f64())]);
     }
     text
 }

@@ -93,11 +93,17 @@ pub(crate) fn run(mta: Mta, repetitions: u16, own_retries: bool) -> Trial {
     }
     let exchange = Exchange::start(&machine, zone, hosts);
     let refusals: BTreeSet<Refusal> = cases.iter().map(|case| case.0).chain([Refusal::Dot421]).collect();
-    let receivers: Vec<Receiver> = refusals.into_iter().map(|refusal| {
-        let component = refusal.component();
-        let name = format!("mx{}.example", refusal as u8);
-        Receiver::start(&machine, &Reception { name: &name, port: refusal.port(), component: Some(&component), policy: "{}", domains: &domains })
-    }).collect();
+    let receivers: Vec<Receiver> = refusals
+        .into_iter()
+        .map(|refusal| {
+            let component = refusal.component();
+            let name = format!("mx{}.example", refusal as u8);
+            Receiver::start(
+                &machine,
+                &Reception { name: &name, port: refusal.port(), component: Some(&component), policy: "{}", domains: &domains },
+            )
+        })
+        .collect();
     mta.start(&machine, Options::default());
 
     for message in &messages {
@@ -182,7 +188,10 @@ impl Seen {
                         *first = delivered.at.min(*first);
                     }
                     // Some report a delay as well.
-                    (number, false) => seen.bounced[number] |= delivered.text.contains("\nAction: failed") || !delivered.text.contains("\nAction: delayed"),
+                    (number, false) => {
+                        seen.bounced[number] |=
+                            delivered.text.contains("\nAction: failed") || !delivered.text.contains("\nAction: delayed")
+                    }
                 }
             }
         }

@@ -151,7 +151,8 @@ pub(crate) fn component_of_world(
 ) -> Vec<u8> {
     let mut resolve = Resolve::default();
     // Packages at different depths use this file.
-    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("wit")).find(|folder| folder.is_dir());
+    let contract =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("wit")).find(|folder| folder.is_dir());
     let (package, _) = resolve.push_dir(contract.unwrap()).unwrap();
     let world = world(&mut resolve, package);
     let mut module = wat::parse_str(module).unwrap();
