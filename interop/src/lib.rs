@@ -29,8 +29,8 @@ mod postfix;
 mod program;
 mod receiver;
 mod root;
-mod sendmail;
 pub mod senders;
+mod sendmail;
 mod smtpd;
 mod wait;
 

@@ -39,8 +39,9 @@ impl Machine {
     /// A machine of this name.
     pub fn start(root: &Arc<Root>, name: &str) -> Machine {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &root.pid().to_string(), "--mount", "--", "unshare"]);
-        command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private"]);
+        // With its root: in a chroot that is not the namespace's own one.
+        command.args(["--target", &root.pid().to_string(), "--mount", "--root", "--wd", "--", "unshare"]);
+        command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "unchanged"]);
         command.args(["--", "sh", "-c", SCRIPT, "sh", name, IPV4, IPV6]);
         let holder = Holder::start(command, &format!("the machine {name}"));
         let machine = Machine { holder, log: Arc::default(), _root: Arc::clone(root) };

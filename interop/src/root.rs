@@ -8,6 +8,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// What is prepared by the script.
 const SCRIPT: &str = include_str!("shell/root.sh");
 
+/// Where a root is, once it is prepared.
+type Place = Arc<Mutex<Option<Arc<Root>>>>;
+
 /// A layer over the files of this system with more packages in it. Debian's mail servers exclude each other: each has a root of its own, and
 /// the system keeps what it has. A [`Machine`](crate::Machine) is started over it, as often as wanted.
 ///
@@ -30,7 +33,7 @@ impl Root {
     }
 
     fn prepared(words: Vec<String>) -> Arc<Root> {
-        static ROOTS: LazyLock<Mutex<BTreeMap<Vec<String>, Arc<Mutex<Option<Arc<Root>>>>>>> = LazyLock::new(Mutex::default);
+        static ROOTS: LazyLock<Mutex<BTreeMap<Vec<String>, Place>>> = LazyLock::new(Mutex::default);
         let place = Arc::clone(ROOTS.lock().unwrap_or_else(PoisonError::into_inner).entry(words.clone()).or_default());
         // Different roots are prepared at the same time; who wants one that is being prepared waits. After a failure the next one tries again,
         // and fails with its own words.
@@ -40,7 +43,7 @@ impl Root {
 
     fn prepare(words: &[String]) -> Root {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--uts", "--propagation", "private", "--", "sh", "-c", SCRIPT, "sh"]).args(words);
+        command.args(["--mount", "--uts", "--propagation", "unchanged", "--", "sh", "-c", SCRIPT, "sh"]).args(words);
         Root { holder: Holder::start(command, &format!("a root with {}", words.join(" "))) }
     }
 

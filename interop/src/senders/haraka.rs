@@ -7,7 +7,7 @@ use super::Options;
 use crate::{Machine, until};
 
 /// With a Node.js of its own: the system's may be too old for it.
-pub(super) const PACKAGES: [&str; 2] = ["haraka@3", "node@20"];
+pub(super) const PACKAGES: [&str; 2] = ["haraka@3.3.4", "node@20"];
 pub(super) const LOG: &str = "/var/log/haraka.log";
 
 /// Takes all mail of its own machine, to be sent on.

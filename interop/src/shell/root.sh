@@ -2,6 +2,9 @@
 # that it mounts is over /mnt and in memory; it holds that namespace until its input ends. Arguments: the packages.
 set -e
 read -r pid rest </proc/self/stat
+# Nothing that is mounted here is to be seen elsewhere. In a chroot whose folder is no mount point only the namespace's own root can be told so: nsenter
+# starts there.
+nsenter --target "$pid" --mount mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=75% layer /mnt
 mkdir /mnt/layer /mnt/work /mnt/root /mnt/machine
 mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/layer,workdir=/mnt/work /mnt/root

@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use smtp_fallback_interop::{IPV4, IPV6, Machine, Root, until};
+use smtp_fallback_interop::{IPV4, IPV6, Machine, PATIENCE, Root, until};
 
 /// Each has its own files, name, network and log, whatever the others and this system have.
 #[test]
@@ -45,13 +46,33 @@ fn are_strangers_to_each_other() {
 fn take_their_processes_with_them() {
     let machine = Machine::start(&Root::with(&[]), "short.example");
     machine.shell("setsid sleep 1234.5 >/dev/null 2>&1 &");
-    let runs = || {
-        std::fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .any(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|words| words == b"sleep\x001234.5\x00"))
-    };
-    until("it runs", || if runs() { Ok(()) } else { Err(String::new()) });
+    until("it runs", || if runs("1234.5") { Ok(()) } else { Err(String::new()) });
     drop(machine);
-    assert!(!runs());
+    assert!(!runs("1234.5"));
+}
+
+/// Also where the tests are killed, and can clean up nothing.
+#[test]
+fn leave_nothing_when_the_tests_are_killed() {
+    const PLAYS_THE_TESTS: &str = "SMTP_FALLBACK_PLAYS_THE_TESTS";
+    if std::env::var_os(PLAYS_THE_TESTS).is_some() {
+        let machine = Machine::start(&Root::with(&[]), "killed.example");
+        machine.shell("setsid sleep 2345.5 >/dev/null 2>&1 &");
+        std::thread::sleep(PATIENCE);
+        return;
+    }
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    tests.args(["--exact", "machines::leave_nothing_when_the_tests_are_killed"]).env(PLAYS_THE_TESTS, "1").stdout(Stdio::null());
+    let mut tests = tests.spawn().unwrap();
+    until("it runs", || if runs("2345.5") { Ok(()) } else { Err(String::new()) });
+    tests.kill().unwrap();
+    tests.wait().unwrap();
+    until("it has ended", || if runs("2345.5") { Err(String::new()) } else { Ok(()) });
+}
+
+/// Whether a `sleep` of so long runs anywhere.
+fn runs(seconds: &str) -> bool {
+    let words = format!("sleep\0{seconds}\0").into_bytes();
+    let is_it = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|read| read == words);
+    std::fs::read_dir("/proc").unwrap().flatten().any(is_it)
 }

@@ -27,7 +27,7 @@ pub(crate) fn write(trials: &[Trial], stories: &[Story], losses: &[Loss], repeti
 fn text(trials: &[Trial], stories: &[Story], losses: &[Loss], repetitions: u16, date: &str) -> String {
     let versions: String = trials.iter().map(|trial| format!("| {} | {} |\n", trial.mta.name(), trial.version)).collect();
     let run = format!(
-        "Written by `cargo xtask interop --whole` on {date}, {repetitions} messages in each field. Do not edit it: change \
+        "Written by `cargo xtask interop --whole` on {date}, {repetitions} messages in each field, of OpenSMTPD 8. Do not edit it: change \
          `interop/tests/senders` and run it again.\n\n| Server | Version |\n|---|---|\n{versions}"
     );
     let tables: String = trials.iter().map(|trial| format!("\n### {}\n\n{}", trial.mta.name(), table(trial))).collect();
