@@ -1,6 +1,6 @@
 //! The receiving side of the PROXY protocol, versions 1 and 2: a proxy in front tells the client's address (R11).
 //!
-//! Whoever sends such a header can claim any address: it is to be read from proxies in [`Trusted`](super::trusted::Trusted) only, and
+//! Whoever sends such a header can claim any address: it is to be read from proxies in [`Trusted`](smtp_fallback_daemon::trusted::Trusted) only, and
 //! must be there then.
 //!
 //! The parser is written by hand: it never reads past the header, so that nothing has to be handed on, and it is strict where the
