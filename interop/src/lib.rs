@@ -1,8 +1,8 @@
-//! smtpd among other people's mail software: starts Postfix, Dovecot and smtpd, each in a folder of its own, for tests that let them
-//! talk to each other.
+//! smtpd and the milter among other people's mail software: starts each in a folder or on a machine of its own, for tests that let them talk
+//! to each other.
 //!
-//! All of it listens on the loopback interface and delivers nowhere but into its own folder. The instances that the system may run by
-//! itself are neither used nor touched.
+//! All of it listens on the loopback interface, or in a network of its own that leads nowhere, and delivers nowhere but into its own folder. The
+//! instances that the system may run by itself are neither used nor touched.
 //!
 //! | module | responsibility |
 //! | --- | --- |
@@ -44,7 +44,7 @@ pub use exchange::{Arrival, Exchange, Host};
 pub use machine::{IPV4, IPV6, Machine};
 pub use milter::Milter;
 pub use opendkim::Opendkim;
-pub use postfix::{Postfix, Setup};
+pub use postfix::{Postfix, SERVICES, Setup};
 pub use program::Program;
 pub use receiver::{Delivered, Receiver, Reception};
 pub use root::Root;

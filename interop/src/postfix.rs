@@ -90,7 +90,7 @@ impl Postfix {
         give(&folder.path().join("mail"), "nobody");
         let config = folder.path().join("config");
         fs::write(config.join("main.cf"), main_cf(folder.path(), &setup.main)).unwrap();
-        fs::write(config.join("master.cf"), master_cf(address)).unwrap();
+        fs::write(config.join("master.cf"), format!("{address} inet n - n - - smtpd\n{SERVICES}")).unwrap();
         for (name, text) in &setup.files {
             fs::write(config.join(name), text).unwrap();
         }
@@ -243,31 +243,29 @@ fn main_cf(folder: &Path, differences: &BTreeMap<String, String>) -> String {
     parameters.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
 }
 
-/// Nothing is chrooted: a chroot would need copies of the system's files.
-fn master_cf(address: SocketAddr) -> String {
-    format!(
-        "{address} inet n - n - - smtpd\n\
-         pickup   unix n - n 60    1 pickup\n\
-         cleanup  unix n - n -     0 cleanup\n\
-         qmgr     unix n - n 300   1 qmgr\n\
-         rewrite  unix - - n -     - trivial-rewrite\n\
-         bounce   unix - - n -     0 bounce\n\
-         defer    unix - - n -     0 bounce\n\
-         trace    unix - - n -     0 bounce\n\
-         verify   unix - - n -     1 verify\n\
-         flush    unix n - n 1000? 0 flush\n\
-         proxymap unix - - n -     - proxymap\n\
-         smtp     unix - - n -     - smtp\n\
-         showq    unix n - n -     - showq\n\
-         error    unix - - n -     - error\n\
-         retry    unix - - n -     - error\n\
-         virtual  unix - n n -     - virtual\n\
-         tlsmgr   unix - - n 1000? 1 tlsmgr\n\
-         anvil    unix - - n -     1 anvil\n\
-         scache   unix - - n -     1 scache\n\
-         postlog  unix-dgram n - n - 1 postlogd\n"
-    )
-}
+/// The services of a Postfix but for those that listen, for its master.cf. Nothing is chrooted: a chroot would need copies of the system's files.
+pub const SERVICES: &str = "\
+pickup   unix n - n 60    1 pickup
+cleanup  unix n - n -     0 cleanup
+qmgr     unix n - n 300   1 qmgr
+rewrite  unix - - n -     - trivial-rewrite
+bounce   unix - - n -     0 bounce
+defer    unix - - n -     0 bounce
+trace    unix - - n -     0 bounce
+verify   unix - - n -     1 verify
+flush    unix n - n 1000? 0 flush
+proxymap unix - - n -     - proxymap
+smtp     unix - - n -     - smtp
+showq    unix n - n -     - showq
+error    unix - - n -     - error
+retry    unix - - n -     - error
+discard  unix - - n -     - discard
+virtual  unix - n n -     - virtual
+tlsmgr   unix - - n 1000? 1 tlsmgr
+anvil    unix - - n -     1 anvil
+scache   unix - - n -     1 scache
+postlog  unix-dgram n - n - 1 postlogd
+";
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(path) else { return };

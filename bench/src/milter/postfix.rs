@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use smtp_fallback_interop::SERVICES;
+
 use super::Setup;
 use super::filters::Policyd;
 use super::group::Group;
@@ -112,7 +114,6 @@ fn main_cf(folder: &Path) -> Result<String, Box<dyn Error>> {
     ))
 }
 
-/// Nothing is chrooted: a chroot would need copies of the system's files.
 fn master_cf(setups: &[Setup], policyd: &Policyd) -> String {
     let mut text = String::new();
     for Setup { port, milter, policyd, .. } in setups {
@@ -125,27 +126,6 @@ fn master_cf(setups: &[Setup], policyd: &Policyd) -> String {
         }
     }
     text.push_str(&format!("policyd-spf unix - n n - 0 spawn user=nobody argv={}\n", policyd.script.display()));
-    text.push_str(
-        "pickup   unix n - n 60    1 pickup\n\
-         cleanup  unix n - n -     0 cleanup\n\
-         qmgr     unix n - n 300   1 qmgr\n\
-         rewrite  unix - - n -     - trivial-rewrite\n\
-         bounce   unix - - n -     0 bounce\n\
-         defer    unix - - n -     0 bounce\n\
-         trace    unix - - n -     0 bounce\n\
-         verify   unix - - n -     1 verify\n\
-         flush    unix n - n 1000? 0 flush\n\
-         proxymap unix - - n -     - proxymap\n\
-         smtp     unix - - n -     - smtp\n\
-         showq    unix n - n -     - showq\n\
-         error    unix - - n -     - error\n\
-         retry    unix - - n -     - error\n\
-         discard  unix - - n -     - discard\n\
-         virtual  unix - n n -     - virtual\n\
-         tlsmgr   unix - - n 1000? 1 tlsmgr\n\
-         anvil    unix - - n -     1 anvil\n\
-         scache   unix - - n -     1 scache\n\
-         postlog  unix-dgram n - n - 1 postlogd\n",
-    );
+    text.push_str(SERVICES);
     text
 }

@@ -4,7 +4,7 @@ pub mod scripted;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smtp_fallback_monitor::Monitor;
 use smtp_fallback_policy::contract::{
@@ -56,6 +56,11 @@ pub trait Decider: Send + Sync {
 
     /// What Authentication-Results fields of these servers say (RFC 8601), the topmost first; nothing when the component fails.
     fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults>;
+}
+
+/// The time as the contract has it: in seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Everything that one call is told, but the records.

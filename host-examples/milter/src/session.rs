@@ -197,11 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let macros = self.connection.macros();
         let Some(client) = &mut self.client else { return Reply::Accept };
         client.helo(name, macros);
-        match self.ask(Stage::Ehlo, None).await {
-            Some(refusal) => refusal,
-            None if self.is_settled() => Reply::Accept,
-            None => Reply::Continue,
-        }
+        let refusal = self.ask(Stage::Ehlo, None).await;
+        self.answer(refusal)
     }
 
     async fn mail(&mut self, path: &Path) -> Reply {
@@ -211,26 +208,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let share = self.service.memory.share(client.network());
         let wants_text = self.service.wants_text(client);
         self.mail = Some(Mail::new(text(path.mailbox()), wants_text.then_some((share, self.service.limits.message_size))));
-        if !self.is_settled() {
-            self.store_time = Allowance::new(self.service.store_time);
-            // A client that does without HELO is not to do without its penalty.
-            if self.client.as_ref().is_some_and(|client| client.ehlo_name.is_none())
-                && let Some(refusal) = self.ask(Stage::Ehlo, None).await
-            {
-                self.mail = None;
-                return refusal;
-            }
-            // There is no answer before the end of the message but this: that nothing needs to be looked at.
-            if let Some(refusal) = self.ask(Stage::Mail, None).await {
-                self.mail = None;
-                return refusal;
-            }
-        }
-        if self.is_settled() {
+        self.store_time = Allowance::new(self.service.store_time);
+        let refusal = self.ask_at_mail().await;
+        let reply = self.answer(refusal);
+        if reply != Reply::Continue {
+            // The MTA says no more of it.
             self.mail = None;
-            return Reply::Accept;
         }
-        Reply::Continue
+        reply
+    }
+
+    async fn ask_at_mail(&mut self) -> Option<Reply> {
+        // A client that does without HELO is not to do without its penalty.
+        if self.client.as_ref().is_some_and(|client| client.ehlo_name.is_none())
+            && let Some(refusal) = self.ask(Stage::Ehlo, None).await
+        {
+            return Some(refusal);
+        }
+        // There is no answer before the end of the message but this: that nothing needs to be looked at.
+        self.ask(Stage::Mail, None).await
+    }
+
+    /// Before there is a message to judge: the refusal, or whether the MTA is to go on asking.
+    fn answer(&self, refusal: Option<Reply>) -> Reply {
+        let settled = self.client.as_ref().is_none_or(|client| client.settled);
+        refusal.unwrap_or(if settled { Reply::Accept } else { Reply::Continue })
     }
 
     async fn end_of_message(&mut self, mail: Mail) -> Reply {
@@ -238,11 +240,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let id = self.queue_id();
         let results = self.service.results(client, &mail, id.as_deref()).await;
         self.ask(Stage::EndOfData, Some((&mail, results))).await.unwrap_or(Reply::Continue)
-    }
-
-    /// The policy has accepted whatever comes on this connection.
-    fn is_settled(&self) -> bool {
-        self.client.as_ref().is_none_or(|client| client.settled)
     }
 
     /// The MTA's name of the message.

@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smtp_fallback_daemon::log::TemporaryErrors;
 use smtp_fallback_daemon::memory::Memory;
-use smtp_fallback_daemon::policy::{Allowance, Pending, Policy};
+use smtp_fallback_daemon::policy::{Allowance, Pending, Policy, now};
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Listener as Kind, Stage, Tls};
 use smtp_fallback_policy::network::Network;
@@ -349,10 +349,6 @@ fn bad_line(fault: Fault) -> Reply {
         Fault::Nul => "the line has a NUL octet".to_owned(),
     };
     Reply::new(500, "5.5.2", text)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// One for each connection. Without a source of randomness the clock must do: it only spreads probes and jitter.

@@ -1,15 +1,10 @@
 //! What each sender is known to do. The tests hold it against what they see; the head of the generated document rests on it.
 
-use std::time::Duration;
-
 use smtp_fallback_interop::senders::Mta;
 
 use crate::layouts::Layout;
 use crate::refusals::Refusal;
 use crate::trial::{Case, Outcome, Trial};
-
-/// How long OpenSMTPD may hold a message back that was refused before MAIL.
-const OPENSMTPD_HOLDS: Duration = Duration::from_secs(20);
 
 /// Whether this may come of a message, by all that is known.
 fn is_known(mta: Mta, (refusal, layout): Case, outcome: Outcome) -> bool {
@@ -35,8 +30,7 @@ fn is_known(mta: Mta, (refusal, layout): Case, outcome: Outcome) -> bool {
         Mta::Sendmail if layout == Layout::DualStack => outcome == Outcome::Waits,
         Mta::Sendmail => at_once,
         Mta::Exim => at_once,
-        // Two seconds for each host that refuses. Of some hundred messages at a time it holds some back for ten seconds more.
-        Mta::OpenSmtpd if before_mail => at_once || matches!(outcome, Outcome::Later(delay) if delay < OPENSMTPD_HOLDS),
+        Mta::OpenSmtpd if before_mail => at_once,
         Mta::OpenSmtpd => matches!(outcome, Outcome::Waits | Outcome::AfterRun),
         // The next retry begins anew; which of equal hosts it tries first is chance.
         Mta::Haraka => outcome == Outcome::Waits || matches!(outcome, Outcome::Later(_)) && chance,

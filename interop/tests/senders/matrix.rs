@@ -12,10 +12,11 @@ use crate::{cache, facts, report, trial};
 const SHORT: u16 = 2;
 /// Messages of each case in the whole form.
 const WHOLE: u16 = 40;
-/// OpenSMTPD sends so many messages of each case at a time: with more, its own limits come first, and messages wait that were never refused twice.
-const OPENSMTPD_AT_A_TIME: u16 = 4;
+/// OpenSMTPD sends no more than the short form at a time. It holds a session for 10 s after a message and has a limit of sessions for its one
+/// address, so that with more some messages wait for a free one, and not for what refused them.
+const OPENSMTPD_AT_A_TIME: u16 = SHORT;
 /// How often.
-const OPENSMTPD_TIMES: u16 = 2;
+const OPENSMTPD_TIMES: u16 = 4;
 /// Senders at work at a time in the whole form, where each sends much: on a busy machine "at once" would be late, and Sendmail would only queue.
 const AT_A_TIME: usize = 2;
 

@@ -1,13 +1,12 @@
 //! The policy, asked with what is known, and its answer in the words of the protocol.
 
-use smtp_fallback_daemon::policy::Question;
+use smtp_fallback_daemon::policy::{Question, now};
 use smtp_fallback_milter_codec::{Refusal, Reply};
 use smtp_fallback_policy::contract::{AuthResults, Connection, Stage, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Session;
 use super::mail::Mail;
-use super::results::now;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The policy's refusal, or nothing. At MAIL the message that has begun counts.
@@ -56,7 +55,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(error) => {
                     // The records that go with it say that the client was refused.
                     self.pending = None;
-                    tracing::error!(event = "refusal-failure", client = %ip, id, %error, "an MTA would not pass this refusal on: the mail is accepted");
+                    tracing::error!(
+                        event = "refusal-failure",
+                        client = %ip,
+                        id,
+                        %error,
+                        "an MTA would not pass this refusal on: the mail is accepted"
+                    );
                     None
                 }
             },

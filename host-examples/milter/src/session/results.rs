@@ -1,7 +1,6 @@
 //! Whether a message is authenticated: verified here, or by the field of a filter before this one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use smtp_fallback_daemon::policy::now;
 use smtp_fallback_policy::contract::{Arc, AuthResult, AuthResults, Dkim, Dmarc, Iprev, Spf};
 use smtp_fallback_verify::Session;
 
@@ -40,7 +39,13 @@ impl Service {
                 match mail.text() {
                     Some(text) => verifier.verify(&session, text).await,
                     None => {
-                        tracing::warn!(event = "not-verified", client = %client.ip, id, size = mail.size(), "too large: its signatures are not verified");
+                        tracing::warn!(
+                            event = "not-verified",
+                            client = %client.ip,
+                            id,
+                            size = mail.size(),
+                            "too large: its signatures are not verified"
+                        );
                         unread(verifier.verify_envelope(&session).await)
                     }
                 }
@@ -100,10 +105,6 @@ fn unread(envelope: AuthResults) -> AuthResults {
         arc: Some(Arc { result, sealers: Vec::new() }),
         ..envelope
     }
-}
-
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
