@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod component;
+mod faces;
 mod inspect;
 mod interop;
 mod place;
@@ -11,6 +12,7 @@ mod serve;
 mod steps;
 mod test;
 mod toolchain;
+mod wit;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
   interop        Test the SMTP server between Postfix, Dovecot and openssl, and with five servers as its clients, as root; ARGUMENTS go
                  to cargo test. `interop --whole` measures what those five do and writes docs/sender-matrix.md
+  faces          Build and test the module for other languages and runtimes, or those that ARGUMENTS name: npm, jco, module, c-library,
+                 python; `cargo xtask npm` and so on build one of them
   check          Check the format, clippy's advice and the documentation; no warning passes
   bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one,
                  `bench milter`, as root, the milter beside other filters of a Postfix, `bench milter --aws-lc` also with other cryptography
@@ -57,6 +61,12 @@ fn main() -> ExitCode {
         "demo" => (|place, arguments| serve::run(place, "play", arguments), true),
         "test" => (test::run, true),
         "interop" => (interop::run, true),
+        "faces" => (faces::run, true),
+        "npm" => (|place, _| faces::build(place, "npm"), false),
+        "jco" => (|place, _| faces::build(place, "jco"), false),
+        "module" => (|place, _| faces::build(place, "module"), false),
+        "c-library" => (|place, _| faces::build(place, "c-library"), false),
+        "python" => (|place, _| faces::build(place, "python"), false),
         "check" => (|place, _| check::run(place), false),
         "bench" => (bench::run, true),
         "reproducible" => (|place, _| reproducible::run(place), false),

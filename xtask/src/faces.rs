@@ -1,0 +1,98 @@
+//! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
+//! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
+
+use std::path::Path;
+
+use crate::place::Place;
+use crate::steps::Steps;
+use crate::{Failure, component};
+
+/// One face.
+struct Face {
+    /// As the command is called.
+    name: &'static str,
+    /// What its build and its tests start, with the package of Debian that has it.
+    needs: &'static [(Need, &'static str)],
+    /// Builds it.
+    build: fn(&Place) -> Result<(), Failure>,
+    /// Runs its tests; it was built.
+    test: fn(&Place) -> Result<(), Failure>,
+}
+
+/// Something of the system.
+enum Need {
+    /// A program in PATH.
+    Program(&'static str),
+    /// A file, such as a header.
+    File(&'static str),
+}
+
+impl Need {
+    fn is_there(&self) -> bool {
+        match self {
+            Need::Program(name) => {
+                std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(name).is_file())
+            }
+            Need::File(path) => Path::new(path).exists(),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Need::Program(name) | Need::File(name) => name,
+        }
+    }
+}
+
+/// All faces, in the order in which they are built and tested.
+const FACES: &[Face] = &[];
+
+/// The face of this name.
+fn named(name: &str) -> Result<&'static Face, Failure> {
+    FACES.iter().find(|face| face.name == name).ok_or_else(|| {
+        let names: Vec<&str> = FACES.iter().map(|face| face.name).collect();
+        format!("there is no face {name:?}, expected {}", names.join(", "))
+    })
+}
+
+/// Builds one.
+pub(crate) fn build(place: &Place, name: &str) -> Result<(), Failure> {
+    let face = named(name)?;
+    check_needs(&[face])?;
+    component::build(place)?;
+    (face.build)(place)
+}
+
+/// Builds and tests those that are named, or all.
+pub(crate) fn run(place: &Place, names: &[String]) -> Result<(), Failure> {
+    let chosen: Vec<&Face> = match names {
+        [] => FACES.iter().collect(),
+        names => names.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
+    };
+    check_needs(&chosen)?;
+    let mut steps = Steps::default();
+    steps.step("component", || component::build(place))?;
+    for face in chosen {
+        steps.step(face.name, || (face.build)(place).and_then(|()| (face.test)(place)))?;
+    }
+    Ok(())
+}
+
+/// Said before minutes of compiling, not after.
+fn check_needs(faces: &[&Face]) -> Result<(), Failure> {
+    let needs = faces.iter().flat_map(|face| face.needs);
+    let (mut absent, mut packages): (Vec<&str>, Vec<&str>) =
+        needs.filter(|(need, _)| !need.is_there()).map(|(need, package)| (need.name(), *package)).unzip();
+    for list in [&mut absent, &mut packages] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} not found. On Debian 12 install what is missing by\n    apt-get install --no-install-recommends {}",
+        absent.join(", "),
+        packages.join(" ")
+    ))
+}
