@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::cache::CacheCommand;
 use crate::clients::ClientsOptions;
 use crate::mx::MxOptions;
+use crate::version::VersionOptions;
 
 /// Where a host listens, unless its configuration says something else.
 const SOCKET: &str = "/run/smtp-fallback/control.sock";
@@ -48,6 +49,11 @@ pub(crate) enum Command {
     Clients(ClientsOptions),
     /// Check whether a domain's MX records let senders come back over IPv4
     Mx(MxOptions),
+    /// Tell versions: of this program, of the running host, and which component it runs
+    ///
+    /// A component is named by its SHA-256, which hosts write to their log as well (event component-loaded). Whether a component is the one
+    /// that a source makes, whoever builds that source can tell: the build is the same everywhere, octet for octet.
+    Version(VersionOptions),
 }
 
 const EXAMPLES: &str = "\
@@ -57,6 +63,7 @@ Examples:
   smtp-fallback cache exempt 2001:db8::25 --for 7d  let its network in for a week
   smtp-fallback clients                             who does not come back over IPv4
   smtp-fallback mx example.org                      whether senders can
+  smtp-fallback version                             which component the host runs
 
 Exit status: 0 done; 1 nothing was found; 2 wrong command line, no host, or another failure.";
 

@@ -11,6 +11,7 @@ mod output;
 mod target;
 mod text;
 mod time;
+mod version;
 mod weight;
 mod words;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             Command::Cache(command) => cache::run(command, &socket).await,
             Command::Clients(options) => clients::run(options, &socket).await,
             Command::Mx(options) => mx::run(options).await,
+            Command::Version(options) => version::run(options, &socket).await,
         }
     });
     match done {

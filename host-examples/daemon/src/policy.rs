@@ -56,6 +56,11 @@ pub trait Decider: Send + Sync {
 
     /// What Authentication-Results fields of these servers say (RFC 8601), the topmost first; nothing when the component fails.
     fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults>;
+
+    /// SHA-256 of the component that decides, in hexadecimal, where one does.
+    fn component(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The time as the contract has it: in seconds since 1970.
@@ -137,6 +142,11 @@ impl Policy {
 
     fn decider(&self) -> Option<Arc<dyn Decider>> {
         self.decider.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// SHA-256 of the component that decides, in hexadecimal; nothing while none does.
+    pub fn component(&self) -> Option<String> {
+        self.decider()?.component()
     }
 
     /// What Authentication-Results fields of these servers say, the topmost first; nothing without a policy, and where that fails.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use smtp_fallback_embed::FailureCounts;
 use smtp_fallback_monitor::{Listener, Monitor};
-use smtp_fallback_policy::contract::Mode;
-use smtp_fallback_store::control::Control;
+use smtp_fallback_policy::address::Address;
+use smtp_fallback_policy::contract::{Key, Mode};
+use smtp_fallback_store::control::{About, Control, ControlHost};
 use smtp_fallback_store::{Secret, Store};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,6 +44,7 @@ pub struct Begun {
 
 /// A daemon at work.
 pub struct Running {
+    program: Program,
     policy: Arc<Policy>,
     store: Arc<dyn Store>,
     monitor: Arc<Monitor>,
@@ -126,6 +128,7 @@ pub fn begin(program: Program, settings: &Settings, run: &Run, in_force: InForce
     let reloader =
         Reloader { source: Mutex::new(source), watched, policy: Arc::clone(&policy), in_force, also: std::sync::OnceLock::new() };
     let running = Running {
+        program,
         policy,
         store,
         monitor,
@@ -137,6 +140,23 @@ pub fn begin(program: Program, settings: &Settings, run: &Run, in_force: InForce
         secret_is_missing: secret.is_none(),
     };
     Ok(Begun { runtime, running })
+}
+
+/// What the control socket is asked besides records.
+struct Asked {
+    program: Program,
+    policy: Arc<Policy>,
+}
+
+impl ControlHost for Asked {
+    fn keys_of(&self, address: Address) -> Vec<Key> {
+        records::keys_of(&self.policy, address)
+    }
+
+    fn about(&self) -> About {
+        let Program { name, version, .. } = self.program;
+        About { program: name.to_owned(), version: version.to_owned(), component: self.policy.component() }
+    }
 }
 
 impl Begun {
@@ -186,10 +206,10 @@ impl Running {
         }
         if let Some(control) = control.take() {
             tracing::info!(event = "control-available", path = %control.path().display(), "control socket");
-            let (policy, store) = (Arc::clone(&self.policy), Arc::clone(&self.store));
-            let keys_of = Arc::new(move |client| records::keys_of(&policy, client));
+            let store = Arc::clone(&self.store);
+            let asked = Arc::new(Asked { program: self.program, policy: Arc::clone(&self.policy) });
             tokio::spawn(async move {
-                let error = control.serve(store, keys_of).await;
+                let error = control.serve(store, asked).await;
                 tracing::error!(event = "control-failure", %error, "the control socket ended");
             });
         }

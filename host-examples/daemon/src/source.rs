@@ -232,6 +232,10 @@ impl Decider for Shared {
     fn authentication_results(&self, fields: &[String], trusted_ids: &[String]) -> Option<AuthResults> {
         self.0.parse_authentication_results(fields, trusted_ids).ok()
     }
+
+    fn component(&self) -> Option<String> {
+        Some(self.0.component().sha256().to_owned())
+    }
 }
 
 /// A warning where the policy asks for clients whose certificate was verified, and none can be.

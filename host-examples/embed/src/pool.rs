@@ -67,6 +67,11 @@ impl Pool {
         Ok((pool, summary))
     }
 
+    /// What its instances are made of.
+    pub fn component(&self) -> &Component {
+        &self.component
+    }
+
     /// A pool that lets everything pass with reason `no-policy`, until [`Pool::reconfigure`]: for a server that must
     /// start although its policy has errors.
     pub fn without_policy(component: &Component, secret: &[u8]) -> Self {

@@ -27,6 +27,7 @@
 //! | `keys` | `address` | `keys`: of the address, its network and its /48 under the policy in force; none where the policy keeps nothing: IPv4, an exempt network, no policy |
 //! | `secret` | | `secret`: the 32 octets that key the policy's hashes, for another instance of the policy that shares this store |
 //! | `health` | | `health`: how the store does ([`Health`](crate::Health)) |
+//! | `about` | | `about`: the host's `program` and `version`, and the SHA-256 of the `component` that it runs, null while it runs none ([`About`]) |
 //!
 //! - A key is `{"kind": "network", "network": "2001:db8::/64"}`, likewise for `address` (a /128) and `budget` (a /48); that of a mail is
 //!   `{"kind": "exact", "hash": "00112233445566778899aabbccddeeff"}`, likewise for `inferred`.
@@ -65,5 +66,5 @@ mod serve;
 pub use bind::{Control, DEFAULT_MODE, Socket, SocketFile};
 pub use client::ControlStore;
 pub use error::ControlError;
-pub use protocol::{JsonKey, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets};
-pub use serve::{KeysOf, Limits};
+pub use protocol::{About, JsonKey, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets};
+pub use serve::{ControlHost, Limits};

@@ -10,7 +10,7 @@ use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{
     AuthResult, AuthResults, Connection, Decision, Envelope, Key, Message, RecordUpdate, Spf, Stage, StoredRecord,
 };
-use smtp_fallback_store::control::Control;
+use smtp_fallback_store::control::{About, Control, ControlHost};
 use smtp_fallback_store::{BoxFuture, Cursor, Health, Listed, MemoryStore, Page, Secret, Store, StoreError, Swap, Write};
 use tempfile::TempDir;
 
@@ -58,9 +58,7 @@ impl Host {
 
     fn serve(&self, store: Arc<dyn Store>) {
         let control = Control::bind(self.socket(), 0o600, None).unwrap();
-        let module = Arc::clone(&self.module);
-        let keys_of = Arc::new(move |client| keys(&module, &connection(client)));
-        tokio::spawn(control.serve(store, keys_of));
+        tokio::spawn(control.serve(store, Arc::new(Asked(Arc::clone(&self.module)))));
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -161,6 +159,22 @@ impl Store for Ailing {
 
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The component that the host says it runs: that of the octets "abc" (FIPS 180-4, appendix).
+pub(crate) const COMPONENT: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+/// What the control socket asks besides records.
+struct Asked(Arc<Mutex<Module>>);
+
+impl ControlHost for Asked {
+    fn keys_of(&self, address: Address) -> Vec<Key> {
+        keys(&self.0, &connection(address))
+    }
+
+    fn about(&self) -> About {
+        About { program: "a-host".to_owned(), version: "1.2.3".to_owned(), component: Some(COMPONENT.to_owned()) }
+    }
 }
 
 fn keys(module: &Mutex<Module>, connection: &Connection) -> Vec<Key> {

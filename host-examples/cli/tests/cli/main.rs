@@ -6,6 +6,7 @@ mod get;
 mod host;
 mod mx;
 mod transfer;
+mod version;
 
 use std::process::Stdio;
 use std::time::{Duration, UNIX_EPOCH};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sha2::Digest as _;
 use smtp_fallback_demo::client::Client;
 use smtp_fallback_demo::zone::{NameServer, PLAIN_DOMAIN, Zone};
 use smtp_fallback_policy::address::Address;
@@ -147,6 +148,12 @@ async fn the_control_socket_knows_the_policy_s_networks_and_their_records() {
     let found = control.get_many(&keys, now).await.unwrap();
     assert_eq!(found.len(), 2, "the address and its network: {found:?}");
     assert_ne!(control.secret().await.unwrap(), [0; 32]);
+    let about = control.about().await.unwrap();
+    assert_eq!(about.program, "smtp-fallback-smtpd");
+    let octets = std::fs::read(crate::server::component()).unwrap();
+    let sha256: String = sha2::Sha256::digest(octets).iter().map(|octet| format!("{octet:02x}")).collect();
+    server.logged(&["component-loaded", &sha256]);
+    assert_eq!(about.component, Some(sha256));
 }
 
 #[tokio::test]

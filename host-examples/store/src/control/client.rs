@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ControlError;
 use super::protocol::{
-    Answer, HealthGiven, JsonKey, JsonSwap, Keys, MAX_KEYS, MAX_SCAN, Octets, Records, Request, Scanned, SecretGiven, Swapped,
+    About, AboutGiven, Answer, HealthGiven, JsonKey, JsonSwap, Keys, MAX_KEYS, MAX_SCAN, Octets, Records, Request, Scanned,
+    SecretGiven, Swapped,
 };
 use super::serve::IDLE_TIME;
 use crate::{BoxFuture, Cursor, Health, MAX_VALUE_OCTETS, Page, Secret, Store, StoreError, Swap, Write};
@@ -70,6 +71,12 @@ impl ControlStore {
     pub async fn host_health(&self) -> Result<Health, ControlError> {
         let HealthGiven { health } = self.call(&Request::Health {}).await?;
         Ok(health)
+    }
+
+    /// Which program the host is, and which component it runs.
+    pub async fn about(&self) -> Result<About, ControlError> {
+        let AboutGiven { about } = self.call(&Request::About {}).await?;
+        Ok(about)
     }
 
     /// Where it is connected to.

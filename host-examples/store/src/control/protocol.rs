@@ -54,6 +54,7 @@ pub(crate) enum Request {
     },
     Secret {},
     Health {},
+    About {},
 }
 
 /// The name of the only request that changes something.
@@ -69,6 +70,7 @@ impl Request {
             Request::Keys { .. } => "keys",
             Request::Secret {} => "secret",
             Request::Health {} => "health",
+            Request::About {} => "about",
         }
     }
 }
@@ -123,6 +125,24 @@ pub(crate) struct SecretGiven {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HealthGiven {
     pub(crate) health: Health,
+}
+
+/// The answer to `about`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AboutGiven {
+    pub(crate) about: About,
+}
+
+/// Which host answers at the control socket, and which policy module it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct About {
+    /// The program, such as `smtp-fallback-smtpd`.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component that it runs, in hexadecimal; absent while it runs none.
+    pub component: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::protocol::{
-    Answer, HealthGiven, JsonKey, JsonSwap, Keys, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets, Records, Request, Scanned,
-    SecretGiven, Swapped,
+    About, AboutGiven, Answer, HealthGiven, JsonKey, JsonSwap, Keys, MAX_KEYS, MAX_LINE_OCTETS, MAX_SCAN, Octets, Records,
+    Request, Scanned, SecretGiven, Swapped,
 };
 use super::{Control, ControlError, Socket};
 use crate::{MAX_VALUE_OCTETS, Store, StoreError, Swap, Write};
@@ -50,22 +50,28 @@ const USUAL_SCAN: usize = 100;
 const FAREWELL_OCTETS: u64 = 1024 * 1024;
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
-/// The keys of an address under the policy in force: its own, its network's and its /48's. None where the policy keeps nothing.
-pub type KeysOf = dyn Fn(Address) -> Vec<Key> + Send + Sync;
+/// What a host is asked besides its records.
+pub trait ControlHost: Send + Sync {
+    /// The keys of an address under the policy in force: its own, its network's and its /48's. None where the policy keeps nothing.
+    fn keys_of(&self, address: Address) -> Vec<Key>;
+
+    /// Which program it is, and which component it runs.
+    fn about(&self) -> About;
+}
 
 impl Control {
     /// Answers until the future is dropped, which closes all connections and removes the socket. It ends by itself only when it cannot
     /// begin, and gives back why. Needs a tokio runtime with I/O and time.
     ///
-    /// No client can harm the host: each has limits (see the [module](super)), and a panic in the store or in `keys_of` ends the
+    /// No client can harm the host: each has limits (see the [module](super)), and a panic in the store or in `asked` ends the
     /// connection that met it.
-    pub async fn serve(self, store: Arc<dyn Store>, keys_of: Arc<KeysOf>) -> ControlError {
+    pub async fn serve(self, store: Arc<dyn Store>, asked: Arc<dyn ControlHost>) -> ControlError {
         let Control { socket: Socket { listener, file }, limits } = self;
         let listener = match UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return ControlError::Open { path: file.path().into(), step: "watching it", error },
         };
-        let host = Arc::new(Host { store, keys_of, limits });
+        let host = Arc::new(Host { store, asked, limits });
         let mut connections = JoinSet::new();
         // Bounded by its being dropped.
         loop {
@@ -177,7 +183,7 @@ fn failure(error: String) -> Vec<u8> {
 /// What requests are answered from.
 struct Host {
     store: Arc<dyn Store>,
-    keys_of: Arc<KeysOf>,
+    asked: Arc<dyn ControlHost>,
     limits: Limits,
 }
 
@@ -222,9 +228,10 @@ impl Host {
                 let page = store.scan(cursor, limit, now.unwrap_or_else(clock)).await.map_err(in_words)?;
                 Ok(line(&Scanned { records: page.records.into_iter().map(Into::into).collect(), next: page.next }))
             }
-            Request::Keys { address } => Ok(line(&Keys { keys: (self.keys_of)(address).into_iter().map(JsonKey).collect() })),
+            Request::Keys { address } => Ok(line(&Keys { keys: self.asked.keys_of(address).into_iter().map(JsonKey).collect() })),
             Request::Secret {} => Ok(line(&SecretGiven { secret: Octets(store.secret().await.map_err(in_words)?.to_vec()) })),
             Request::Health {} => Ok(line(&HealthGiven { health: store.health() })),
+            Request::About {} => Ok(line(&AboutGiven { about: self.asked.about() })),
         }
     }
 }

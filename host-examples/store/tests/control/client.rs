@@ -14,7 +14,7 @@ use smtp_fallback_store::{Cursor, MemoryStore, Store, StoreError, Swap, Write, w
 use tokio::net::{UnixSocket, UnixStream};
 use tokio::sync::Barrier;
 
-use crate::host::{Host, NOW, keys_of};
+use crate::host::{Host, NOW, about, keys_of};
 
 const CLIENT: Address = Address::from_bits(0x2001_0db8 << 96 | 0x25);
 
@@ -52,6 +52,7 @@ async fn is_the_hosts_store() {
     assert_eq!(store.secret().await, host.store.secret().await);
     assert_eq!(store.keys_of(CLIENT).await.unwrap(), keys_of(CLIENT));
     assert_eq!(store.host_health().await.unwrap(), host.store.health());
+    assert_eq!(store.about().await.unwrap(), about());
     assert_eq!(set(&store, Some(b"2"), &RecordUpdate { expires_in: 0, ..update(b"") }).await, Ok(Swap::Stored));
     assert_eq!(store.get_many(&[key()], NOW).await, Ok(vec![]), "removed");
     let health = store.health();

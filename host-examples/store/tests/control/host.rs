@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use smtp_fallback_policy::address::Address;
 use smtp_fallback_policy::contract::{Key, KeyKind};
-use smtp_fallback_store::control::{Control, DEFAULT_MODE, KeysOf, Limits};
+use smtp_fallback_store::control::{About, Control, ControlHost, DEFAULT_MODE, Limits};
 use smtp_fallback_store::{MemoryStore, Store};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -56,11 +56,28 @@ impl Drop for Host {
 
 fn serve(path: &Path, store: Arc<dyn Store>, limits: Limits) -> JoinHandle<()> {
     let control = Control::bind(path, DEFAULT_MODE, None).unwrap().limited(limits);
-    let keys_of: Arc<KeysOf> = Arc::new(keys_of);
     tokio::spawn(async move {
-        let error = control.serve(store, keys_of).await;
+        let error = control.serve(store, Arc::new(Asked)).await;
         panic!("{error}");
     })
+}
+
+/// What the control socket is asked besides records.
+pub(crate) struct Asked;
+
+impl ControlHost for Asked {
+    fn keys_of(&self, address: Address) -> Vec<Key> {
+        keys_of(address)
+    }
+
+    fn about(&self) -> About {
+        about()
+    }
+}
+
+/// What the host says of itself.
+pub(crate) fn about() -> About {
+    About { program: "a-host".to_owned(), version: "1.2.3".to_owned(), component: Some("ab".repeat(32)) }
 }
 
 /// What a policy of /64 names. ::dead is one that it fails at.

@@ -109,6 +109,8 @@ async fn the_secret_and_the_health_are_the_stores() {
     assert_eq!(secret, json!({"secret": expected}));
     let health: Value = serde_json::from_str(&client.ask(r#"{"request":"health"}"#).await).unwrap();
     assert_eq!(health["health"], serde_json::to_value(host.store.health()).unwrap());
+    let about = r#"{"about":{"program":"a-host","version":"1.2.3","component":""#;
+    assert!(client.ask(r#"{"request":"about"}"#).await.starts_with(about));
 }
 
 #[tokio::test]
@@ -141,7 +143,7 @@ async fn errors_say_what_was_expected() {
         ("{}", "missing field `request`"),
         (
             r#"{"request":"healht"}"#,
-            "unknown variant `healht`, expected one of `get`, `compare-and-set`, `scan`, `keys`, `secret`, `health`",
+            "unknown variant `healht`, expected one of `get`, `compare-and-set`, `scan`, `keys`, `secret`, `health`, `about`",
         ),
         (r#"{"request":"health","verbose":true}"#, "unknown field `verbose`"),
         (r#"{"request":"keys"}"#, "missing field `address`"),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Barrier};
 
 use smtp_fallback_store::control::{Control, ControlError, ControlStore, DEFAULT_MODE};
 
-use crate::host::Host;
+use crate::host::{Asked, Host};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -267,7 +267,7 @@ async fn other_users_stay_outside() {
     let shared = directory.join("shared.sock");
     let control = Control::bind(&shared, 0o660, Some(GROUP)).unwrap();
     let store = Arc::clone(&host.store);
-    let serving = tokio::spawn(async move { control.serve(store, Arc::new(|_| Vec::new())).await });
+    let serving = tokio::spawn(async move { control.serve(store, Arc::new(Asked)).await });
     let taken = connects_as(directory, &shared, OTHER, GROUP);
     assert!(taken.contains("health: Ok(\"memory\")"), "{taken}");
     let refused = connects_as(directory, &shared, OTHER, OTHER);
