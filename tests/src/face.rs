@@ -1,5 +1,6 @@
 //! The ways to call the module, behind one trait.
 
+use std::path::Path;
 use std::time::Duration;
 
 use smtp_fallback_embed::{Component, ConfigureError, Limits, Pool};
@@ -111,10 +112,14 @@ impl Embedded {
 
     /// The shipped component, compiled.
     pub fn component() -> Component {
-        let path = crate::component_path();
+        Embedded::component_in(&crate::component_path())
+    }
+
+    /// The component in this file, compiled.
+    pub fn component_in(path: &Path) -> Component {
         // The time limit is one of real time: here it is not what is tested, on a machine that may be busy.
         let limits = Limits { deadline: Duration::from_secs(10), ..Limits::default() };
-        Component::from_file(&path, &limits).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        Component::from_file(path, &limits).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 }
 

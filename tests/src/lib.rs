@@ -7,7 +7,7 @@ mod vector;
 
 pub use face::{Embedded, Face, Native};
 pub use run::{Failure, run};
-pub use vector::{Call, Step, Vector, vectors};
+pub use vector::{Call, Step, Vector, vectors, vectors_in};
 
 /// The secret that every vector is configured with, where it names none.
 pub const SECRET: &[u8] = b"0123456789abcdef";

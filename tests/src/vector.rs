@@ -67,11 +67,15 @@ pub enum Call {
 
 /// All vectors, in the order of their file names.
 pub fn vectors() -> Vec<Vector> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    vectors_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors"))
+}
+
+/// Those in this folder and in the folders in it.
+pub fn vectors_in(root: &Path) -> Vec<Vector> {
     let mut files = Vec::new();
-    collect(&root, &mut files);
+    collect(root, &mut files);
     files.sort();
-    files.iter().map(|file| read(&root, file)).collect()
+    files.iter().map(|file| read(root, file)).collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
