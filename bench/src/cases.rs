@@ -84,6 +84,20 @@ impl Case {
         &self.connection
     }
 
+    /// The arguments of `keys` and of `decide`, in the mapping of the vectors.
+    pub(crate) fn arguments(&self) -> Result<[serde_json::Value; 2], serde_json::Error> {
+        let Case { name: _, asking, connection, envelope, message, auth_results } = self;
+        let all = |connection| {
+            Ok(serde_json::json!({
+                "connection": serde_json::to_value(connection)?,
+                "envelope": serde_json::to_value(envelope)?,
+                "message": serde_json::to_value(message)?,
+                "auth-results": serde_json::to_value(auth_results)?,
+            }))
+        };
+        Ok([all(asking)?, all(connection)?])
+    }
+
     /// The keys of the records that the component wants.
     pub(crate) fn keys_in(&self, pool: &Pool) -> Vec<Key> {
         pool.keys(&self.asking, self.envelope.as_ref(), self.message.as_ref())

@@ -5,6 +5,7 @@
 
 mod cases;
 mod empty;
+mod faces;
 mod measure;
 mod milter;
 mod redis;
@@ -33,14 +34,18 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (path, rest) = match &arguments[..] {
         [option, path, rest @ ..] if option == "--component" => (path, rest),
-        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis | milter]".into()),
+        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | face]".into()),
     };
     match rest {
         [] => decisions(path),
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
         [word, rest @ ..] if word == "milter" => milter::run(path, rest),
-        [word, ..] => Err(format!("found {word:?}, expected records, redis, milter, or nothing for decisions").into()),
+        [word] if word == "cases" => faces::print_cases(),
+        [word, rest @ ..] if word == "face" => faces::run(path, rest),
+        [word, ..] => {
+            Err(format!("found {word:?}, expected records, redis, milter, cases, face, or nothing for decisions").into())
+        }
     }
 }
 

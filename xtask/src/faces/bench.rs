@@ -1,0 +1,147 @@
+//! `cargo xtask bench faces`: what a decision costs through each face, in each language, beside the native call.
+//!
+//! Every runner measures in the same way, in a process of its own: pairs of one `keys` and one `decide`, for a mail that is accepted and for
+//! one that is refused, with the arguments in its own language's types. A runner is called with `bench CASES COUNT` behind its
+//! own arguments, and prints `accept NANOSECONDS`, `refusal NANOSECONDS` (the mean of a pair) and `memory KIB KIB`, the resident memory after
+//! the first thousand pairs and at the end.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::place::Place;
+use crate::{Failure, toolchain};
+
+/// How a runner is started.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    /// The row's name in the table.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
+    /// It takes a tenth of the pairs in the short form.
+    pub(crate) slow: bool,
+}
+
+/// Pairs for each case, rounds; the best round counts, since whatever else the machine does only adds.
+struct Size {
+    pairs: u32,
+    slow_pairs: u32,
+    rounds: u32,
+}
+
+const SHORT: Size = Size { pairs: 10_000, slow_pairs: 1000, rounds: 3 };
+
+/// A million calls: two cases, two calls in a pair. One round: it takes half an hour.
+const WHOLE: Size = Size { pairs: 250_000, slow_pairs: 250_000, rounds: 1 };
+
+/// What a runner printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Measured {
+    accept: u64,
+    refusal: u64,
+    before: u64,
+    after: u64,
+}
+
+/// Measures all and prints the table. The first runner is the unit.
+pub(crate) fn run(place: &Place, runners: &[Runner], cases: &str, whole: bool) -> Result<(), Failure> {
+    let size = if whole { WHOLE } else { SHORT };
+    let file = place.target.join("bench-cases.json");
+    fs::write(&file, cases).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    let mut table: Vec<Option<Measured>> = vec![None; runners.len()];
+    for round in 1..=size.rounds {
+        for (runner, best) in runners.iter().zip(&mut table) {
+            eprintln!("==> round {round}, {}", runner.name);
+            let measured = measure(place, runner, &file, if runner.slow { size.slow_pairs } else { size.pairs })?;
+            *best = Some(match best.take() {
+                Some(best) => better(&best, measured),
+                None => measured,
+            });
+        }
+    }
+    let rows: Vec<(&str, Measured)> = runners.iter().zip(table).filter_map(|(runner, row)| Some((runner.name, row?))).collect();
+    print!("{}", printed(&rows));
+    let Size { pairs, slow_pairs, rounds } = size;
+    println!(
+        "A decision is one `keys` and one `decide`; {pairs} of each kind ({slow_pairs} of the slow), the best of {rounds} rounds. Memory: resident, after \
+         the first thousand and at the end."
+    );
+    Ok(())
+}
+
+fn better(one: &Measured, other: Measured) -> Measured {
+    Measured { accept: one.accept.min(other.accept), refusal: one.refusal.min(other.refusal), ..other }
+}
+
+fn measure(place: &Place, runner: &Runner, cases: &Path, pairs: u32) -> Result<Measured, Failure> {
+    let Runner { name, program, arguments, environment, slow: _ } = runner;
+    let mut command = Command::new(program);
+    command.current_dir(&place.checkout).args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+    let printed = toolchain::output(command.arg("bench").arg(cases).arg(pairs.to_string()))?;
+    read(&printed).ok_or_else(|| format!("{name} printed {printed:?}, expected lines such as \"accept 1234\" and \"memory 1234 1234\""))
+}
+
+fn read(printed: &str) -> Option<Measured> {
+    let mut measured = Measured::default();
+    for line in printed.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["accept", time] => measured.accept = time.parse().ok()?,
+            ["refusal", time] => measured.refusal = time.parse().ok()?,
+            ["memory", before, after] => (measured.before, measured.after) = (before.parse().ok()?, after.parse().ok()?),
+            _ => {}
+        }
+    }
+    (measured.accept > 0 && measured.refusal > 0 && measured.after > 0).then_some(measured)
+}
+
+fn printed(rows: &[(&str, Measured)]) -> String {
+    let Some((_, unit)) = rows.first() else { return String::new() };
+    let times = |time: u64, unit: u64| format!("{:.1}", time as f64 / unit as f64);
+    let a_second = |time: u64| format!("{}", 1_000_000_000 / time.max(1));
+    let mut text = format!(
+        "{:<34} {:>9} {:>8} {:>9} {:>8} {:>9} {:>8}\n",
+        "", "accept/s", "× native", "refusal/s", "× native", "KiB", "growth"
+    );
+    for (name, row) in rows {
+        text += &format!(
+            "{name:<34} {:>9} {:>8} {:>9} {:>8} {:>9} {:>+8}\n",
+            a_second(row.accept),
+            times(row.accept, unit.accept),
+            a_second(row.refusal),
+            times(row.refusal, unit.refusal),
+            row.after,
+            row.after as i64 - row.before as i64,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_has_to_print_all_of_it() {
+        let read = |text: &str| read(text);
+        assert_eq!(
+            read("# warm\naccept 1500\nrefusal 2000\nmemory 9000 9100\n"),
+            Some(Measured { accept: 1500, refusal: 2000, before: 9000, after: 9100 })
+        );
+        assert_eq!(read("accept 1500\nmemory 9000 9100\n"), None);
+        assert_eq!(read("accept 1500\nrefusal x\nmemory 9000 9100\n"), None);
+        assert_eq!(read("accept 1500\nrefusal 2000\n"), None);
+    }
+
+    #[test]
+    fn the_table_has_the_first_row_as_its_unit() {
+        let row = |accept, refusal, after| Measured { accept, refusal, before: 1000, after };
+        let table = printed(&[("native", row(1000, 2000, 1000)), ("far", row(25_000, 30_000, 900))]);
+        let lines: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["native", "1000000", "1.0", "500000", "1.0", "1000", "+0"]);
+        assert_eq!(lines[1], ["far", "40000", "25.0", "33333", "15.0", "900", "-100"]);
+    }
+}
