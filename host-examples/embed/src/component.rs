@@ -13,6 +13,7 @@ use crate::bindings::PolicyModulePre;
 use crate::cache::{Cache, Key, hex, sha256};
 use crate::failure::{ConfigureError, Failure};
 use crate::instance::{Instance, MemoryLimit};
+use crate::watch::{Deadline, Threads, Watch};
 
 /// What a component may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,17 @@ impl Default for Limits {
     fn default() -> Self {
         Limits { deadline: Duration::from_millis(50), memory: 16 << 20, instances: 64 }
     }
+}
+
+/// How a component is loaded. The default is that of [`Component::from_bytes`].
+#[derive(Clone, Debug, Default)]
+pub struct Loading<'a> {
+    /// What it may use.
+    pub limits: Limits,
+    /// Where its machine code may be, and is kept.
+    pub cache: Option<&'a Cache>,
+    /// When it may have threads.
+    pub threads: Threads,
 }
 
 /// A compiled component. Clones share it.
@@ -91,7 +103,7 @@ pub enum LoadError {
 impl Component {
     /// Compiles a component and tries it out. Only WebAssembly is accepted, never machine code.
     pub fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
-        Component::load(bytes, limits, None)
+        Component::from_bytes_with(bytes, &Loading { limits: limits.clone(), ..Loading::default() })
     }
 
     /// [`Component::from_bytes`] of a file.
@@ -105,7 +117,7 @@ impl Component {
     ///
     /// A cache that fails is no error: what it cannot give is compiled, what it cannot take is not kept, and a warning is logged.
     pub fn from_bytes_cached(bytes: &[u8], limits: &Limits, cache: &Cache) -> Result<Self, LoadError> {
-        Component::load(bytes, limits, Some(cache))
+        Component::from_bytes_with(bytes, &Loading { limits: limits.clone(), cache: Some(cache), ..Loading::default() })
     }
 
     /// [`Component::from_bytes_cached`] of a file.
@@ -113,12 +125,20 @@ impl Component {
         Component::from_bytes_cached(&read(path.as_ref())?, limits, cache)
     }
 
-    fn load(bytes: &[u8], limits: &Limits, cache: Option<&Cache>) -> Result<Self, LoadError> {
+    /// [`Component::from_bytes_with`] of a file.
+    pub fn from_file_with(path: impl AsRef<Path>, loading: &Loading) -> Result<Self, LoadError> {
+        Component::from_bytes_with(&read(path.as_ref())?, loading)
+    }
+
+    /// Loads a component as is said, from a cache as [`Component::from_bytes_cached`] has it, and tries it out.
+    pub fn from_bytes_with(bytes: &[u8], loading: &Loading) -> Result<Self, LoadError> {
+        let Loading { limits, cache, threads } = loading;
         check_limits(limits)?;
         if bytes.starts_with(CORE_MODULE) {
             return Err(LoadError::Invalid("it is a core module; `cargo xtask component` makes a component of it".to_owned()));
         }
-        let engine = Engine::new(&config(limits)).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        let engine = Engine::new(config(limits).parallel_compilation(*threads == Threads::AtLoad))
+            .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let hash = sha256(bytes);
         let cache = cache.map(|cache| (cache, Key::new(hash, &engine)));
         let (machine_code, origin) = match cache.as_ref().and_then(|(cache, key)| cache.take(key, &engine)) {
@@ -137,8 +157,11 @@ impl Component {
         let pre = PolicyModulePre::new(instance_pre).map_err(contract)?;
 
         let deadline = Deadline::new(limits.deadline);
-        deadline.watch(&engine)?;
-        let shared = Arc::new(Shared { sha256: hex(&hash), origin, live: AtomicU32::new(0), spare: Mutex::new(()) });
+        let watch = Watch::new(&engine, deadline);
+        if *threads == Threads::AtLoad {
+            watch.forever().map_err(LoadError::Thread)?;
+        }
+        let shared = Arc::new(Shared { sha256: hex(&hash), origin, live: AtomicU32::new(0), spare: Mutex::new(()), watch });
         let component = Component { pre, limits: limits.clone(), deadline, shared };
         component.with_spare(|_| ()).map_err(|failure| match failure {
             Failure::Answer(error) => LoadError::Contract(error),
@@ -195,9 +218,15 @@ impl Component {
         .map_err(ConfigureError::Failed)?
     }
 
+    /// From now on the time limit is watched; from loading on, unless [`Threads`] says otherwise.
+    pub(crate) fn watch(&self) -> Result<(), Failure> {
+        self.shared.watch.forever().map_err(|error| Failure::Thread(error.to_string()))
+    }
+
     /// Uses an instance beside those of the pools, so that a busy pool does not keep a new policy out.
     fn with_spare<T>(&self, use_it: impl FnOnce(&mut Instance) -> T) -> Result<T, Failure> {
         let _one_at_a_time = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let _watched = self.shared.watch.meanwhile().map_err(|error| Failure::Thread(error.to_string()))?;
         Ok(use_it(&mut Instance::new(self, None)?))
     }
 }
@@ -219,6 +248,7 @@ struct Shared {
     live: AtomicU32,
     /// Guards the one instance beside them.
     spare: Mutex<()>,
+    watch: Watch,
 }
 
 /// The right to have an instance, as long as it is held.
@@ -229,51 +259,6 @@ impl Drop for Permit {
         self.0.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// A time limit, counted in the engine's epochs.
-#[derive(Clone, Copy)]
-pub(crate) struct Deadline {
-    length: Duration,
-    /// Of an epoch.
-    period: Duration,
-}
-
-impl Deadline {
-    fn new(length: Duration) -> Self {
-        Deadline { length, period: (length / 10).clamp(Duration::from_millis(1), Duration::from_millis(100)) }
-    }
-
-    /// The one for setting a policy.
-    pub(crate) fn for_configure(self) -> Self {
-        Deadline { length: (self.length * 20).max(Duration::from_secs(1)), ..self }
-    }
-
-    pub(crate) fn length(self) -> Duration {
-        self.length
-    }
-
-    /// Epochs from now. One more than fit: the current one may be about to end.
-    pub(crate) fn epochs(self) -> u64 {
-        u64::try_from(self.length.as_nanos().div_ceil(self.period.as_nanos())).unwrap_or(u64::MAX - 1) + 1
-    }
-
-    /// Starts the thread that counts the epochs. It ends soon after the engine is gone.
-    fn watch(self, engine: &Engine) -> Result<(), LoadError> {
-        let engine = engine.weak();
-        let tick = move || {
-            // Bounded by the engine's life. The engine must not be held while sleeping, or it would live for ever.
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(self.period);
-            }
-        };
-        std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(tick).map(drop).map_err(LoadError::Thread)
-    }
-}
-
-/// As `top -H` shows it: at most 15 octets on Linux.
-const THREAD_NAME: &str = "policy-epochs";
 
 /// Magic and version of a core module; a component's version differs.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";

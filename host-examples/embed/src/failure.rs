@@ -29,6 +29,9 @@ pub enum Failure {
     /// All instances were busy for the whole deadline.
     #[error("no instance of the component became free in time")]
     Unavailable,
+    /// The thread that watches the time limit cannot be started, at the first call: see [`Threads`](crate::Threads).
+    #[error("cannot start the thread that watches the time limit: {0}")]
+    Thread(String),
 }
 
 /// How often calls failed, since the pool was made.
@@ -42,7 +45,7 @@ pub struct FailureCounts {
     pub memory: u64,
     /// [`Failure::Reply`] and [`Failure::Answer`], and each `would` that was dropped.
     pub reply: u64,
-    /// [`Failure::Unavailable`].
+    /// [`Failure::Unavailable`] and [`Failure::Thread`].
     pub unavailable: u64,
 }
 
@@ -75,7 +78,7 @@ impl Counters {
             Failure::Deadline(_) => &self.deadline,
             Failure::Memory(_) => &self.memory,
             Failure::Reply(_) | Failure::Answer(_) => &self.reply,
-            Failure::Unavailable => &self.unavailable,
+            Failure::Unavailable | Failure::Thread(_) => &self.unavailable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -5,9 +5,10 @@ use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::bindings::PolicyModule;
 use crate::bindings::exports::smtp_fallback::policy::policy::{self as wit, Guest};
-use crate::component::{Component, Deadline, Permit};
+use crate::component::{Component, Permit};
 use crate::convert::Cross;
 use crate::failure::Failure;
+use crate::watch::Deadline;
 
 /// An instance with its memory. After a failed call it is dead: drop it.
 pub(crate) struct Instance {

@@ -39,7 +39,8 @@
 //! that nobody but the host's own user can write (Unix only), and takes it from there at the next start. What is run is always the
 //! WebAssembly that the host names: machine code stands in for exactly the octets that it was compiled from.
 //!
-//! A server that forks loads the component after the fork: the thread that watches the time limit does not survive it.
+//! A server that forks loads the component after the fork: the thread that watches the time limit does not survive it. Or it loads it with
+//! [`Threads::AtFirstCall`], and makes no call before the fork.
 #![deny(unsafe_code)]
 
 mod cache;
@@ -49,12 +50,14 @@ mod failure;
 mod instance;
 mod pool;
 mod reply_check;
+mod watch;
 
 pub use cache::{Cache, CacheError};
-pub use component::{Component, Limits, LoadError, Origin};
+pub use component::{Component, Limits, LoadError, Loading, Origin};
 pub use failure::{ConfigureError, Failure, FailureCounts};
 pub use pool::{Decided, Pool};
 pub use reply_check::{ReplyError, check_reply};
+pub use watch::Threads;
 
 /// What wasmtime generates from the contract. The arguments of calls borrow: nothing is copied on the way in but once, into the
 /// component's memory.

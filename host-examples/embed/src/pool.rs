@@ -214,8 +214,11 @@ impl Pool {
             if let Some(permit) = self.component.permit() {
                 let policy = state.policy.clone();
                 drop(state);
-                // On failure the permit is free again, and somebody may wait for it.
-                return Instance::new(&self.component, Some(permit))
+                // Where an instance is idle, this was done before it was made. On failure the permit is free again, and somebody may
+                // wait for it.
+                let watched = self.component.watch();
+                return watched
+                    .and_then(|()| Instance::new(&self.component, Some(permit)))
                     .and_then(|instance| self.started(instance, &policy))
                     .inspect_err(|_| self.check_in(None));
             }
