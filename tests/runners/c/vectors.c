@@ -107,7 +107,8 @@ static bool begin(const run *run, json_t *vector)
     json_t *policy = json_object_get(vector, "policy");
     if (!policy)
         return true;
-    char *text = checked(json_dumps(policy, JSON_COMPACT));
+    /* 0.9 is to be written as such: with jansson's 17 digits it is another number. */
+    char *text = checked(json_dumps(policy, JSON_COMPACT | JSON_REAL_PRECISION(15)));
     json_t *value = checked(json_string(text));
     free(text);
     json_t *configured = configure(run, value, json_object_get(vector, "secret"));
