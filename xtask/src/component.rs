@@ -11,30 +11,37 @@ use crate::{Failure, inspect, toolchain};
 
 /// Builds `dist/smtp-fallback-policy.wasm`, checks it, prints its size and SHA-256, and returns its octets.
 pub(crate) fn build(place: &Place) -> Result<Vec<u8>, Failure> {
+    let component = encode(&compile(place, "smtp-fallback-component", &[], &[])?)?;
+    inspect::check(&component)?;
+    ship(place, &place.component(), &component)?;
+    Ok(component)
+}
+
+/// Compiles a package to a core module, in the same way wherever the checkout is.
+pub(crate) fn compile(place: &Place, package: &str, more: &[&str], linker: &[&str]) -> Result<Vec<u8>, Failure> {
     toolchain::ensure_wasm_target(place)?;
-    let component = encode(&module(place)?)?;
+    let options = toolchain::path_remapping(place)?;
+    let mut cargo = toolchain::cargo(place, "rustc")?;
+    cargo.args(["--package", package, "--profile", "component", "--target", toolchain::WASM]).args(more).arg("--");
+    cargo.args(linker.iter().map(|option| format!("-Clink-arg={option}")));
+    // The user's own options would change the outcome.
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", options.join("\x1f".as_ref())).env("CARGO_INCREMENTAL", "0");
+    toolchain::run(&mut cargo)?;
+    let file = place.target.join(toolchain::WASM).join("component").join(package.replace('-', "_")).with_extension("wasm");
+    fs::read(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+/// Writes a file that is shipped, in which no path of this machine stands and which was found to import nothing, and prints what it is.
+pub(crate) fn ship(place: &Place, file: &Path, wasm: &[u8]) -> Result<(), Failure> {
     // Where a folder really is, is private as well.
     let folders = [&place.checkout, &place.cargo_home, &place.target];
     let folders: Vec<_> =
         folders.into_iter().flat_map(|folder| [Some(folder.clone()), folder.canonicalize().ok()]).flatten().collect();
-    inspect::check(&component, &folders.iter().map(|folder| folder.as_path()).collect::<Vec<&Path>>())?;
-    let file = place.component();
-    write(&file, &component).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    let name = file.strip_prefix(&place.checkout).unwrap_or(&file).display();
-    println!("{name}: {} octets, no imports, SHA-256 {}", component.len(), sha256(&component));
-    Ok(component)
-}
-
-/// Compiles bindings/component to a core module.
-fn module(place: &Place) -> Result<Vec<u8>, Failure> {
-    let options = toolchain::path_remapping(place)?;
-    let mut cargo = toolchain::cargo(place, "build")?;
-    cargo.args(["--package", "smtp-fallback-component", "--profile", "component", "--target", toolchain::WASM]);
-    // The user's own options would change the outcome.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", options.join("\x1f".as_ref())).env("CARGO_INCREMENTAL", "0");
-    toolchain::run(&mut cargo)?;
-    let file = place.target.join(toolchain::WASM).join("component/smtp_fallback_component.wasm");
-    fs::read(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+    inspect::check_paths(wasm, &folders.iter().map(|folder| folder.as_path()).collect::<Vec<&Path>>())?;
+    write(file, wasm).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    let name = file.strip_prefix(&place.checkout).unwrap_or(file).display();
+    println!("{name}: {} octets, no imports, SHA-256 {}", wasm.len(), sha256(wasm));
+    Ok(())
 }
 
 /// Wraps the core module: wit-bindgen has left the contract inside.

@@ -38,6 +38,11 @@ impl Place {
         self.checkout.join("dist/smtp-fallback-policy.wasm")
     }
 
+    /// The core module, as `cargo xtask module` leaves it.
+    pub(crate) fn module(&self) -> PathBuf {
+        self.checkout.join("dist/smtp-fallback-module.wasm")
+    }
+
     /// A program of the workspace, as `cargo build` leaves it.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name).with_extension(env::consts::EXE_EXTENSION)

@@ -1,4 +1,4 @@
-//! `cargo xtask reproducible`: whoever builds this commit with this toolchain gets the same component, octet for octet.
+//! `cargo xtask reproducible`: whoever builds this commit with this toolchain gets the same component and core module, octet for octet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use crate::place::Place;
 use crate::steps::Steps;
-use crate::{Failure, component, toolchain};
+use crate::{Failure, component, faces, toolchain};
 
 /// Of different lengths, and with a space: what usually finds its way into a build.
 const PLACES: [&str; 2] = ["a", "another place, far away"];
@@ -22,10 +22,17 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     // The second is a copy of the first, so that nobody's editing comes between the two.
     steps.step("copy", || copy(place, &one).and_then(|()| copy_folder(&one.checkout, &other.checkout)))?;
     steps.step("copy cargo's packages", || [&one, &other].into_iter().try_for_each(|to| copy_packages(place, to)))?;
-    let built = [steps.step("build", || component::build(&one))?, steps.step("build elsewhere", || component::build(&other))?];
-    compare(&built[0], &built[1])?;
-    println!("Both are the same, octet for octet: SHA-256 {}", component::sha256(&built[0]));
+    let built = [steps.step("build", || build(&one))?, steps.step("build elsewhere", || build(&other))?];
+    for (one, other) in built[0].iter().zip(&built[1]) {
+        compare(one, other)?;
+        println!("Both are the same, octet for octet: SHA-256 {}", component::sha256(one));
+    }
     Ok(())
+}
+
+/// The component and the core module.
+fn build(place: &Place) -> Result<[Vec<u8>; 2], Failure> {
+    Ok([component::build(place)?, faces::module::build(place)?])
 }
 
 /// The checkout, with what is not committed yet.

@@ -2,11 +2,12 @@
 
 use crate::place::Place;
 use crate::steps::Steps;
-use crate::{Failure, component, interop, toolchain};
+use crate::{Failure, component, faces, interop, toolchain};
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;
+    steps.step("core module", || faces::module::build(place))?;
     // Apart, so that the times tell slow tests from a slow compiler.
     steps.step("build the tests", || build(place))?;
     steps.step("test", || {
@@ -15,7 +16,8 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
             // What needs root and other people's software has a command of its own.
             cargo.args(["--workspace", "--exclude", interop::PACKAGE]);
         }
-        toolchain::run(cargo.args(arguments).env("SMTP_FALLBACK_COMPONENT", place.component()))
+        cargo.env("SMTP_FALLBACK_COMPONENT", place.component()).env("SMTP_FALLBACK_MODULE", place.module());
+        toolchain::run(cargo.args(arguments))
     })
 }
 
