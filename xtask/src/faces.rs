@@ -1,7 +1,10 @@
 //! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
 //! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
 
+mod dataclasses;
 pub(crate) mod module;
+mod python;
+mod python_json;
 
 use std::path::Path;
 
@@ -47,7 +50,10 @@ impl Need {
 }
 
 /// All faces, in the order in which they are built and tested.
-const FACES: &[Face] = &[module::FACE];
+const FACES: &[Face] = &[
+    module::FACE,
+    Face { name: "python", needs: python::NEEDS, build: python::build, test: python::test },
+];
 
 /// The face of this name.
 fn named(name: &str) -> Result<&'static Face, Failure> {
