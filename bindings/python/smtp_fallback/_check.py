@@ -49,7 +49,7 @@ def _mistake(value: Any, hint: Any, place: str, bits: int) -> str | None:
 
 def _of_union(value: Any, hints: tuple[Any, ...], place: str, bits: int) -> str | None:
     for hint in hints:
-        if isinstance(value, hint) and not isinstance(value, str):
+        if isinstance(value, typing.get_origin(hint) or hint) and not isinstance(value, str):
             return _mistake(value, hint, place, bits)
     mistakes = [_mistake(value, hint, place, bits) for hint in hints]
     return None if None in mistakes else mistakes[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import ctypes.util
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from . import _json
@@ -23,6 +26,17 @@ _WITHOUT = ("describe", "schema")
 
 _Function = Callable[..., int]
 
+_Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
+
+
+def _log(_context: int | None, level: int, line: bytes) -> None:
+    """The library's log, from any thread."""
+    logging.getLogger("smtp_fallback").log(logging.ERROR if level == 1 else logging.WARNING, "%s", line.decode("utf-8", "replace"))
+
+
+_on_log = _Log(_log)
+"""Kept for as long as the library may call it."""
+
 
 def find() -> str | None:
     """The library that the environment names, or the one that is installed."""
@@ -30,7 +44,7 @@ def find() -> str | None:
 
 
 class _Functions:
-    """The functions of one library."""
+    """The functions of one library. Found once: it has one log."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -40,7 +54,7 @@ class _Functions:
             library.smtp_fallback_open.argtypes = [ctypes.c_char_p, answer, answer]
             self.calls: dict[str, _Function] = {}
             for name in _WITH_ARGUMENTS + _WITHOUT:
-                function = library[f"smtp_fallback_{name}"]
+                function = getattr(library, f"smtp_fallback_{name}")
                 text = [ctypes.c_char_p] if name in _WITH_ARGUMENTS else []
                 function.argtypes = [ctypes.c_void_p, *text, answer]
                 self.calls[name] = function
@@ -48,8 +62,17 @@ class _Functions:
             self.close: Callable[[ctypes.c_void_p], None] = library.smtp_fallback_close
             for release in (library.smtp_fallback_free, library.smtp_fallback_close):
                 release.argtypes, release.restype = [ctypes.c_void_p], None
+            library.smtp_fallback_on_log.argtypes, library.smtp_fallback_on_log.restype = [_Log, ctypes.c_void_p], None
+            library.smtp_fallback_on_log(_on_log, None)
+            # Its threads may outlive the interpreter.
+            atexit.register(library.smtp_fallback_on_log, _Log(), None)
         except (OSError, AttributeError) as error:
             raise ComponentError(f"the C library cannot be used: {error}") from None
+
+    @staticmethod
+    @cache
+    def of(path: str) -> _Functions:
+        return _Functions(path)
 
     def taken(self, answer: ctypes.c_void_p) -> bytes:
         """The answer, which is then freed."""
@@ -89,7 +112,7 @@ class Library:
     name = "library"
 
     def __init__(self, path: str, settings: dict[str, Any]) -> None:
-        self._functions = _Functions(path)
+        self._functions = _Functions.of(path)
         self._settings = json.dumps(settings).encode()
         self._policy_json: bytes | None = None
         self._lock = threading.Lock()
@@ -175,7 +198,7 @@ class Library:
             except (ValueError, RecursionError) as error:
                 raise Failed(f"the C library's answer cannot be read: {error}") from None
         wrong = _error(status, answer)
-        if isinstance(wrong, ComponentError):
+        if isinstance(wrong, (ComponentError, StoreError)):
             raise Failed(str(wrong))
         raise wrong
 

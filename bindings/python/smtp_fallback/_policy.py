@@ -71,10 +71,10 @@ class Policy:
         """
         if not isinstance(secret, bytes):
             raise ArgumentError(f"secret: expected bytes, found {type(secret).__name__}")
-        if not 0.001 <= deadline <= 3600:
-            raise ArgumentError(f"deadline: expected 0.001 to 3600 seconds, found {deadline}")
-        if not 1 << 16 <= memory <= 1 << 30:
-            raise ArgumentError(f"memory: expected 65536 to {1 << 30} octets, found {memory}")
+        if not 0.001 <= deadline <= 10:
+            raise ArgumentError(f"deadline: expected 0.001 to 10 seconds, found {deadline}")
+        if not 1 << 20 <= memory <= 1 << 30:
+            raise ArgumentError(f"memory: expected {1 << 20} to {1 << 30} octets, found {memory}")
         path = _library(backend, library)
         if path is None:
             if store is not None or cache is not None:
@@ -142,12 +142,10 @@ class Policy:
     ) -> Decision:
         """Decide. When the component fails, mail passes: `failure` of the decision says why, and so does the log."""
         try:
-            decision = self._backend.decide(connection, envelope, message, auth_results)
+            return self._backend.decide(connection, envelope, message, auth_results)
         except Failed as failed:
-            decision = _passing(connection.stage, str(failed))
-        if decision.failure is not None:
-            log.error("decide: the policy failed; mail is not refused because of that: %s", decision.failure)
-        return decision
+            log.error("decide: the policy failed; mail is not refused because of that: %s", failed)
+            return _passing(connection.stage, str(failed))
 
     def explain(
         self,

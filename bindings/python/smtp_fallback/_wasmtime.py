@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wasmtime import Config, Engine, Store, WasmtimeError
+from wasmtime import Config, Engine, Store, Trap, WasmtimeError
 from wasmtime import component as wasm
 
-from ._backend import WRONG, Failed, Result, wrong_arguments
+from ._backend import WRONG, Failed, Result, unicode, wrong_arguments
 from ._errors import ArgumentError, ComponentError, PolicyError
 from ._json import read_auth_results, read_decision, read_description, read_key, read_policy_error, read_summary
 from ._reply_check import mistake, would_mistake
@@ -177,11 +177,11 @@ class Wasmtime:
             raise wrong_arguments(function, error, *values) from None
 
     def parse_address(self, text: str) -> Result:
-        answer = self._raw_call("parse-address", text)
+        answer = self._raw_call("parse-address", unicode(text))
         return {"ok": lifted(answer)} if isinstance(answer, wasm.Record) else {"err": answer}
 
     def _parsed(self, text: str) -> wasm.Record:
-        answer = self._raw_call("parse-address", text)
+        answer = self._raw_call("parse-address", unicode(text))
         if isinstance(answer, wasm.Record):
             return answer
         raise ValueError(answer)
@@ -195,7 +195,8 @@ class Wasmtime:
         return answer
 
     def parse_authentication_results(self, headers: Sequence[str], trusted_ids: Sequence[str]) -> AuthResults:
-        return read_auth_results(self._call("parse-authentication-results", list(headers), list(trusted_ids)))
+        fields, ids = ([unicode(text) for text in texts] for texts in (headers, trusted_ids))
+        return read_auth_results(self._call("parse-authentication-results", fields, ids))
 
     def describe(self) -> Description:
         return read_description(self._call("describe"))
@@ -234,12 +235,12 @@ class Wasmtime:
     def _new(self) -> _Instance:
         try:
             return _Instance(self._loaded, self._fuel, self._memory)
-        except WasmtimeError as error:
+        except (WasmtimeError, Trap) as error:
             raise Failed(f"the component cannot be started: {_first_line(error)}") from None
 
     def _configured(self, instance: _Instance, policy_json: str) -> Summary:
         fuel = max(self._fuel * _CONFIGURE_FACTOR, FUEL_PER_SECOND)
-        answer = lifted(self._run(instance, "configure", fuel, policy_json, self._secret))
+        answer = lifted(self._run(instance, "configure", fuel, unicode(policy_json), self._secret))
         if isinstance(answer, list):
             raise PolicyError(tuple(read_policy_error(fault) for fault in answer))
         return read_summary(answer)
@@ -247,7 +248,7 @@ class Wasmtime:
     def _run(self, instance: _Instance, name: str, fuel: int, *arguments: Any) -> Any:
         try:
             return instance.call(name, fuel, *arguments)
-        except WasmtimeError as error:
+        except (WasmtimeError, Trap) as error:
             if "all fuel consumed" in str(error):
                 raise Failed(f"the component took more than {fuel} instructions") from None
             raise Failed(f"the component trapped: {_first_line(error)}") from None
