@@ -60,7 +60,8 @@ def wrong_arguments(
 ) -> ArgumentError:
     """Says which argument is wrong."""
     arguments = {"connection": connection, "envelope": envelope, "message": message, "auth_results": auth_results}
-    return ArgumentError(f"{function}: {_check.mistake(arguments) or error}")
+    mistake = _check.mistake(arguments) or str(error).removeprefix(f"{function}: ")
+    return ArgumentError(f"{function}: {mistake}")
 
 
 def unicode(text: str) -> str:

@@ -127,16 +127,12 @@ class Library:
         return summary
 
     def keys(self, connection: Connection, envelope: Envelope | None, message: Message | None) -> tuple[Key, ...]:
-        try:
-            arguments = _written(connection, envelope, message, None)
-        except WRONG as error:
-            raise wrong_arguments("keys", error, connection, envelope, message) from None
-        return tuple([_json.read_key(key) for key in self._call("keys", arguments)])
+        return tuple([_json.read_key(key) for key in self._asked("keys", connection, envelope, message, None)])
 
     def decide(
         self, connection: Connection, envelope: Envelope | None, message: Message | None, auth_results: AuthResults | None
     ) -> Decision:
-        answer = self._call("decide", self._case("decide", connection, envelope, message, auth_results))
+        answer = self._asked("decide", connection, envelope, message, auth_results)
         try:
             return _json.read_decision(answer)
         except WRONG as error:
@@ -145,19 +141,24 @@ class Library:
     def explain(
         self, connection: Connection, envelope: Envelope | None, message: Message | None, auth_results: AuthResults | None
     ) -> str:
-        return str(self._call("explain", self._case("explain", connection, envelope, message, auth_results)))
+        return str(self._asked("explain", connection, envelope, message, auth_results))
 
-    def _case(
+    def _asked(
         self,
         function: str,
         connection: Connection,
         envelope: Envelope | None,
         message: Message | None,
         auth_results: AuthResults | None,
-    ) -> bytes:
+    ) -> Any:
         try:
-            return _written(connection, envelope, message, auth_results)
+            arguments = _written(connection, envelope, message, auth_results)
         except WRONG as error:
+            raise wrong_arguments(function, error, connection, envelope, message, auth_results) from None
+        try:
+            return self._call(function, arguments)
+        except ArgumentError as error:
+            # It tells a column of the JSON that was written here; better is the argument's name.
             raise wrong_arguments(function, error, connection, envelope, message, auth_results) from None
 
     def parse_address(self, text: str) -> Result:

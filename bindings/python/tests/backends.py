@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 from typing import Any, Literal
 
 from smtp_fallback import AuthResult, AuthResults, Connection, Envelope, Message, Policy, Spf, Stage
@@ -12,6 +14,10 @@ Backend = Literal["wasmtime", "library"]
 BACKENDS: list[Backend] = ["wasmtime"]
 if os.environ.get("SMTP_FALLBACK_LIBRARY"):
     BACKENDS.append("library")
+
+CACHE = tempfile.TemporaryDirectory()
+"""Of machine code: without it the C library compiles the component for each policy."""
+atexit.register(CACHE.cleanup)
 
 SECRET = b"0123456789abcdef"
 
@@ -25,5 +31,7 @@ PASSED = AuthResults(spf_mail_from=Spf(result=AuthResult.PASS, domain="example.n
 
 
 def opened(backend: Backend, policy: Any = "{}", **settings: Any) -> Policy:
+    if backend == "library":
+        settings = {"cache": CACHE.name} | settings
     # No test is about the time limit unless it says so, and the machine may be busy.
     return Policy(policy, **({"secret": SECRET, "backend": backend, "deadline": 10.0} | settings))
