@@ -204,7 +204,10 @@ pub(crate) fn class(kebab: &str) -> String {
     if kebab == "policy-error" {
         return "PolicyFault".to_owned();
     }
-    kebab.split('-').flat_map(|word| word.chars().enumerate().map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c })).collect()
+    kebab
+        .split('-')
+        .flat_map(|word| word.chars().enumerate().map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c }))
+        .collect()
 }
 
 pub(crate) fn snake(kebab: &str) -> String {

@@ -11,8 +11,8 @@ use crate::{Failure, toolchain, wit};
 
 pub(super) const NEEDS: &[(Need, &str)] = &[(Need::Program("python3"), "python3-venv")];
 
-/// What the tests need beside the package and what it depends on.
-const MYPY: &str = "mypy>=1.15,<3";
+/// What the tests need beside the package and what it depends on: the type checker, and what the package's build hook is written against.
+const CHECKED_WITH: [&str; 2] = ["mypy>=1.15,<3", "hatchling>=1.26"];
 
 /// Writes the package's files that come from the contract, and builds the wheel into `dist/python/`.
 pub(super) fn build(place: &Place) -> Result<(), Failure> {
@@ -33,7 +33,7 @@ pub(super) fn build(place: &Place) -> Result<(), Failure> {
 /// Installs the wheel into a fresh environment, and runs the unit tests, the type checker and all vectors on each backend.
 pub(super) fn test(place: &Place) -> Result<(), Failure> {
     let python = venv(place, "python-test")?;
-    toolchain::run(pip(&python).args(["install", MYPY]).arg(wheel(place)?))?;
+    toolchain::run(pip(&python).arg("install").args(CHECKED_WITH).arg(wheel(place)?))?;
     let library = library(place)?;
     let checked = [
         "bindings/python/smtp_fallback",
@@ -47,7 +47,13 @@ pub(super) fn test(place: &Place) -> Result<(), Failure> {
         let cache = place.target.join("python-mypy");
         toolchain::run(run(place, &python, &library).args(["-m", "mypy", "--strict", "--cache-dir"]).arg(cache).arg(each))?;
     }
-    toolchain::run(run(place, &python, &library).args(["-m", "unittest", "discover", "--start-directory", "bindings/python/tests"]))?;
+    toolchain::run(run(place, &python, &library).args([
+        "-m",
+        "unittest",
+        "discover",
+        "--start-directory",
+        "bindings/python/tests",
+    ]))?;
     for backend in ["wasmtime", "library"] {
         toolchain::run(run(place, &python, &library).args(["tests/runners/python/run.py", backend]))?;
     }
@@ -98,7 +104,8 @@ fn wheels(place: &Place) -> PathBuf {
 fn wheel(place: &Place) -> Result<PathBuf, Failure> {
     let folder = wheels(place);
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}; run `cargo xtask python`", folder.display()))?;
-    let mut wheels = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|end| end == "whl"));
+    let mut wheels =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|end| end == "whl"));
     wheels.next().ok_or_else(|| format!("{} holds no wheel; run `cargo xtask python`", folder.display()))
 }
 
@@ -119,8 +126,7 @@ mod tests {
     fn the_files_from_the_contract_are_current() {
         let place = Place::here().expect("a checkout");
         let contract = wit::read(&place).expect("the contract");
-        let files =
-            [(dataclasses::FILE, dataclasses::print(&contract)), (python_json::FILE, python_json::print(&contract))];
+        let files = [(dataclasses::FILE, dataclasses::print(&contract)), (python_json::FILE, python_json::print(&contract))];
         for (file, text) in files {
             let committed = fs::read_to_string(place.checkout.join(file)).expect("it is committed");
             assert!(committed == text, "{file} is not what wit/policy.wit says: run `cargo xtask python` and commit it");

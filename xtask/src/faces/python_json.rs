@@ -103,7 +103,10 @@ fn widths(python: &mut String, contract: &Contract, given: &std::collections::BT
 }
 
 fn write_record(python: &mut String, contract: &Contract, record: &Named, fields: &[Field]) {
-    put(python, format_args!("\n\ndef write_{}(value: {}) -> str:\n    return \"\".join((\n", snake(&record.name), class(&record.name)));
+    put(
+        python,
+        format_args!("\n\ndef write_{}(value: {}) -> str:\n    return \"\".join((\n", snake(&record.name), class(&record.name)),
+    );
     for (at, field) in fields.iter().enumerate() {
         let before = if at == 0 { '{' } else { ',' };
         let value = write(contract, &field.ty, &format!("value.{}", snake(&field.name)));
