@@ -22,11 +22,12 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
         let mut cargo = toolchain::cargo(place, "clippy")?;
         toolchain::run(cargo.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
-    // Natively the component is an empty crate.
-    steps.step("clippy, component", || {
+    // Natively the component and the core module are empty crates.
+    steps.step("clippy, WebAssembly", || {
         toolchain::ensure_wasm_target(place)?;
         let mut cargo = toolchain::cargo(place, "clippy")?;
-        toolchain::run(cargo.args(["--package", "smtp-fallback-component", "--target", toolchain::WASM, "--", "-D", "warnings"]))
+        cargo.args(["--package", "smtp-fallback-component", "--package", "smtp-fallback-module"]);
+        toolchain::run(cargo.args(["--target", toolchain::WASM, "--", "-D", "warnings"]))
     })?;
     steps.step("documentation", || {
         let mut cargo = toolchain::cargo(place, "doc")?;
