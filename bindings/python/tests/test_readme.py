@@ -44,6 +44,13 @@ class Readme(unittest.TestCase):
                 self.assertIn(f"`{name}`", README)
 
 
+class Licences(unittest.TestCase):
+    def test_they_are_those_of_the_project(self) -> None:
+        """Copies: a source distribution cannot hold links that lead out of it."""
+        for name in ("LICENSE-MIT", "LICENSE-APACHE"):
+            self.assertEqual((PACKAGE / name).read_bytes(), (PACKAGE.parents[1] / name).read_bytes(), name)
+
+
 class Names(unittest.TestCase):
     def test_every_type_of_the_contract_can_be_imported(self) -> None:
         named = {name for name, value in vars(smtp_fallback.contract).items() if getattr(value, "__module__", "") == "smtp_fallback.contract"}
