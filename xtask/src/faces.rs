@@ -50,10 +50,7 @@ impl Need {
 }
 
 /// All faces, in the order in which they are built and tested.
-const FACES: &[Face] = &[
-    module::FACE,
-    Face { name: "python", needs: python::NEEDS, build: python::build, test: python::test },
-];
+const FACES: &[Face] = &[module::FACE, python::FACE];
 
 /// The face of this name.
 fn named(name: &str) -> Result<&'static Face, Failure> {

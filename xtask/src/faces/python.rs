@@ -5,17 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::faces::{Need, dataclasses, python_json};
+use crate::faces::{Face, Need, dataclasses, python_json};
 use crate::place::Place;
 use crate::{Failure, toolchain, wit};
 
-pub(super) const NEEDS: &[(Need, &str)] = &[(Need::Program("python3"), "python3-venv")];
+/// What `cargo xtask faces` builds and tests.
+pub(super) const FACE: Face = Face { name: "python", needs: &[(Need::Program("python3"), "python3-venv")], build, test };
 
 /// What the tests need beside the package and what it depends on: the type checker, and what the package's build hook is written against.
 const CHECKED_WITH: [&str; 2] = ["mypy>=1.15,<3", "hatchling>=1.26"];
 
 /// Writes the package's files that come from the contract, and builds the wheel into `dist/python/`.
-pub(super) fn build(place: &Place) -> Result<(), Failure> {
+fn build(place: &Place) -> Result<(), Failure> {
     let contract = wit::read(place)?;
     write(place, dataclasses::FILE, &dataclasses::print(&contract))?;
     write(place, python_json::FILE, &python_json::print(&contract))?;
@@ -31,7 +32,7 @@ pub(super) fn build(place: &Place) -> Result<(), Failure> {
 }
 
 /// Installs the wheel into a fresh environment, and runs the unit tests, the type checker and all vectors on each backend.
-pub(super) fn test(place: &Place) -> Result<(), Failure> {
+fn test(place: &Place) -> Result<(), Failure> {
     let python = venv(place, "python-test")?;
     toolchain::run(pip(&python).arg("install").args(CHECKED_WITH).arg(wheel(place)?))?;
     let library = library(place)?;
@@ -60,11 +61,11 @@ pub(super) fn test(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The C library: the one that is named, or the one that cargo built for the tests.
+/// The C library: the one that is named, or the one that `cargo xtask faces c-library` built for its tests.
 fn library(place: &Place) -> Result<PathBuf, Failure> {
     let named = env::var_os("SMTP_FALLBACK_LIBRARY").filter(|path| !path.is_empty()).map(PathBuf::from);
     let name = format!("{}smtp_fallback{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
-    let library = named.unwrap_or_else(|| place.target.join("debug").join(name));
+    let library = named.unwrap_or_else(|| place.target.join("c-library/prefix/lib").join(name));
     if library.is_file() {
         return Ok(library);
     }
