@@ -1,10 +1,15 @@
 //! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
 //! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
 
+mod commonjs;
 mod dataclasses;
+mod jco;
 pub(crate) mod module;
+mod node;
+mod npm;
 mod python;
 mod python_json;
+mod typescript;
 
 use std::path::Path;
 
@@ -50,7 +55,7 @@ impl Need {
 }
 
 /// All faces, in the order in which they are built and tested.
-const FACES: &[Face] = &[module::FACE, python::FACE];
+const FACES: &[Face] = &[npm::FACE, jco::FACE, module::FACE, python::FACE];
 
 /// The face of this name.
 fn named(name: &str) -> Result<&'static Face, Failure> {

@@ -1,0 +1,4 @@
+// What `require` gives, for `import`.
+import api from './index.cjs';
+
+export const { load } = api;
