@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from . import _check
 from ._errors import ArgumentError
+from ._json import read_key
 from .contract import AuthResults, Connection, Decision, Description, Envelope, Key, Message, StoredRecord, Summary
+
+_Answer = TypeVar("_Answer")
 
 Result = Mapping[str, Any]
 """`{"ok": …}` or `{"err": …}`."""
@@ -62,6 +65,19 @@ def wrong_arguments(
     arguments = {"connection": connection, "envelope": envelope, "message": message, "auth_results": auth_results}
     mistake = _check.mistake(arguments) or str(error).removeprefix(f"{function}: ")
     return ArgumentError(f"{function}: {mistake}")
+
+
+def read(reader: Callable[[Any], _Answer], answer: Any) -> _Answer:
+    """The answer of a function as its type."""
+    try:
+        return reader(answer)
+    except WRONG as error:
+        raise Failed(f"the component's answer cannot be read: {error!r}") from None
+
+
+def read_keys(answer: Any) -> tuple[Key, ...]:
+    """The answer of `keys`."""
+    return tuple([read_key(key) for key in answer])
 
 
 def unicode(text: str) -> str:

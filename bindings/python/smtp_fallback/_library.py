@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from . import _json
-from ._backend import WRONG, Failed, Result, unicode, wrong_arguments
+from ._backend import WRONG, Failed, Result, read, read_keys, unicode, wrong_arguments
 from ._errors import ArgumentError, ComponentError, PolicyError, SmtpFallbackError, StoreError
 from .contract import AuthResults, Connection, Decision, Description, Envelope, Key, Message, StoredRecord, Summary
 
@@ -122,21 +122,17 @@ class Library:
         text = _octets(policy_json)
         if b"\0" in text:
             raise ArgumentError("configure: the policy holds a NUL")
-        summary = _json.read_summary(self._call("reload", text))
+        summary = read(_json.read_summary, self._call("reload", text))
         self._policy_json = text
         return summary
 
     def keys(self, connection: Connection, envelope: Envelope | None, message: Message | None) -> tuple[Key, ...]:
-        return tuple([_json.read_key(key) for key in self._asked("keys", connection, envelope, message, None)])
+        return read(read_keys, self._asked("keys", connection, envelope, message, None))
 
     def decide(
         self, connection: Connection, envelope: Envelope | None, message: Message | None, auth_results: AuthResults | None
     ) -> Decision:
-        answer = self._asked("decide", connection, envelope, message, auth_results)
-        try:
-            return _json.read_decision(answer)
-        except WRONG as error:
-            raise Failed(f"the component's answer cannot be read: {error!r}") from None
+        return read(_json.read_decision, self._asked("decide", connection, envelope, message, auth_results))
 
     def explain(
         self, connection: Connection, envelope: Envelope | None, message: Message | None, auth_results: AuthResults | None
@@ -175,10 +171,10 @@ class Library:
 
     def parse_authentication_results(self, headers: Sequence[str], trusted_ids: Sequence[str]) -> AuthResults:
         arguments = json.dumps({"headers": list(headers), "trusted-ids": list(trusted_ids)}, ensure_ascii=False)
-        return _json.read_auth_results(self._call("parse_authentication_results", _octets(arguments)))
+        return read(_json.read_auth_results, self._call("parse_authentication_results", _octets(arguments)))
 
     def describe(self) -> Description:
-        return _json.read_description(self._call("describe"))
+        return read(_json.read_description, self._call("describe"))
 
     def schema(self) -> str:
         return str(self._call("schema"))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wasmtime import Config, Engine, Store, Trap, WasmtimeError
 from wasmtime import component as wasm
 
-from ._backend import WRONG, Failed, Result, unicode, wrong_arguments
+from ._backend import WRONG, Failed, Result, read, read_keys, unicode, wrong_arguments
 from ._errors import ArgumentError, ComponentError, PolicyError
-from ._json import read_auth_results, read_decision, read_description, read_key, read_policy_error, read_summary
+from ._json import read_auth_results, read_decision, read_description, read_policy_error, read_summary
 from ._reply_check import mistake, would_mistake
 from ._values import FixedType, Lower, is_ipv4, lifted, lowering
 from .contract import VERSION, AuthResults, Connection, Decision, Description, Envelope, Key, Message, StoredRecord, Summary
+
+log = logging.getLogger("smtp_fallback")
 
 INTERFACE = f"smtp-fallback:policy/policy@{VERSION}"
 
@@ -139,22 +143,19 @@ class Wasmtime:
             lowered = [lower(value) for lower, value in zip(self._keys, (connection, envelope, message), strict=True)]
         except WRONG as error:
             raise wrong_arguments("keys", error, connection, envelope, message) from None
-        return tuple([read_key(key) for key in self._call("keys", *lowered)])
+        return read(read_keys, self._call("keys", *lowered))
 
     def decide(
         self, connection: Connection, envelope: Envelope | None, message: Message | None, auth_results: AuthResults | None
     ) -> Decision:
         lowered = self._case("decide", connection, envelope, message, auth_results)
-        answer = self._call("decide", *lowered)
+        decision = read(read_decision, self._call("decide", *lowered))
         from_ipv4 = is_ipv4(lowered[0].client)
-        try:
-            decision = read_decision(answer)
-            if wrong := mistake(decision, connection, from_ipv4):
-                raise Failed(f"the component's reply cannot be sent: {wrong}")
-            if would_mistake(decision, connection, from_ipv4):
-                decision = read_decision({**answer, "would": None})
-        except WRONG as error:
-            raise Failed(f"the component's answer cannot be read: {error!r}") from None
+        if wrong := mistake(decision, connection, from_ipv4):
+            raise Failed(f"the component's reply cannot be sent: {wrong}")
+        if wrong := would_mistake(decision, connection, from_ipv4):
+            log.error("decide: what would have been answered cannot be sent, and is left out: %s", wrong)
+            decision = replace(decision, would=None)
         return decision
 
     def explain(
@@ -196,10 +197,10 @@ class Wasmtime:
 
     def parse_authentication_results(self, headers: Sequence[str], trusted_ids: Sequence[str]) -> AuthResults:
         fields, ids = ([unicode(text) for text in texts] for texts in (headers, trusted_ids))
-        return read_auth_results(self._call("parse-authentication-results", fields, ids))
+        return read(read_auth_results, self._call("parse-authentication-results", fields, ids))
 
     def describe(self) -> Description:
-        return read_description(self._call("describe"))
+        return read(read_description, self._call("describe"))
 
     def schema(self) -> str:
         return str(self._call("schema"))
@@ -242,8 +243,8 @@ class Wasmtime:
         fuel = max(self._fuel * _CONFIGURE_FACTOR, FUEL_PER_SECOND)
         answer = lifted(self._run(instance, "configure", fuel, unicode(policy_json), self._secret))
         if isinstance(answer, list):
-            raise PolicyError(tuple(read_policy_error(fault) for fault in answer))
-        return read_summary(answer)
+            raise PolicyError(tuple(read(read_policy_error, fault) for fault in answer))
+        return read(read_summary, answer)
 
     def _run(self, instance: _Instance, name: str, fuel: int, *arguments: Any) -> Any:
         try:

@@ -166,6 +166,25 @@ class Component(unittest.TestCase):
                 self.assertIs(policy.decide(CONNECTION).verdict, Verdict.ACCEPT)
         self.assertIn("code 554 for the reason penalty", logs.output[0])
 
+    def test_a_reply_that_would_not_have_been_sent_is_left_out(self) -> None:
+        bad = Reply(code=451, enhanced_code="4.4.8", lines=("one\r\n250 two",), close=True)
+        answer = Decision(
+            verdict=Verdict.ACCEPT, would=Refuse(bad), reason=Reason.PENALTY, authenticated_domains=(), notes=(), records=()
+        )
+        with opened("wasmtime") as policy, patch("smtp_fallback._wasmtime.read_decision", return_value=answer):
+            with self.assertLogs("smtp_fallback", "ERROR") as logs:
+                self.assertEqual(policy.decide(CONNECTION), replace(answer, would=None))
+        self.assertIn("line 1 is empty or not printable ASCII", logs.output[0])
+
+    def test_an_answer_that_cannot_be_read_costs_no_mail(self) -> None:
+        """Such as a word that another version of the contract has."""
+        for backend in BACKENDS:
+            with self.subTest(backend), opened(backend) as policy:
+                with patch.dict("smtp_fallback._json._REASON", clear=True), self.assertLogs("smtp_fallback", "ERROR"):
+                    self.assertIn("cannot be read: KeyError('unauthenticated')", str(_decided(policy).failure))
+                with patch.dict("smtp_fallback._json._KEY_KIND", clear=True), self.assertLogs("smtp_fallback", "ERROR"):
+                    self.assertEqual(policy.keys(CONNECTION, ENVELOPE, MESSAGE), ())
+
     def test_no_client_over_ipv4_is_refused_whatever_the_component_says(self) -> None:
         reply = Reply(code=451, enhanced_code="4.4.8", lines=("Try IPv4",), close=True)
         answer = Decision(verdict=Refuse(reply), reason=Reason.PENALTY, authenticated_domains=(), notes=(), records=())
@@ -232,6 +251,10 @@ def _exit_with(is_good: Any) -> None:
         status = 0 if is_good() else 2
     finally:
         os._exit(status)
+
+
+def _decided(policy: Policy) -> Decision:
+    return policy.decide(CONNECTION, ENVELOPE, MESSAGE, FAILED)
 
 
 def _with(**fields: Any) -> Connection:
