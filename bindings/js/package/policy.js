@@ -177,11 +177,17 @@ function policyText(policy) {
   if (typeof policy !== 'object' || policy === null || Array.isArray(policy)) {
     throw new ArgumentError('policy', `expected JSON as a text, or an object, but found ${Array.isArray(policy) ? 'an array' : String(policy)}`);
   }
+  let text;
+  let problem = 'its toJSON gives nothing';
   try {
-    return JSON.stringify(policy);
+    text = JSON.stringify(policy);
   } catch (error) {
-    throw new ArgumentError('policy', `it cannot be written as JSON: ${error.message}`);
+    problem = error;
   }
+  if (text === undefined) {
+    throw new ArgumentError('policy', `it cannot be written as JSON: ${problem}`);
+  }
+  return text;
 }
 
 function checkOptions(options) {

@@ -1,6 +1,6 @@
 // What users of the component by jco meet beyond the vectors.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -69,6 +69,27 @@ test('the example of the README runs', () => {
     const file = join(place, 'example.cjs');
     writeFileSync(file, example.replace("'./dist/jco'", JSON.stringify(folder)));
     assert.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }), printed);
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+test('its types are found by import and by require', () => {
+  const place = mkdtempSync(join(tmpdir(), 'smtp-fallback-jco-'));
+  const program = (entry) => `import { load, type Connection, type Policy, type Verdict } from ${JSON.stringify(join(folder, entry))};
+const policy: Policy = load();
+const connection = { now: 1n, tls: { tag: 'verified', val: ['a'] } } as Connection;
+export const verdict: Verdict = policy.decide(connection, undefined, undefined, undefined).verdict;
+// @ts-expect-error It is a bigint.
+connection.now = 1;
+`;
+  const compiler = join(checkout, 'bindings/js/tools/node_modules/typescript/bin/tsc');
+  try {
+    writeFileSync(join(place, 'use.mts'), program('index.js'));
+    writeFileSync(join(place, 'use.cts'), program('index.cjs'));
+    const options = ['--strict', '--noEmit', '--module', 'node16', '--target', 'es2022', '--lib', 'es2022,dom', 'use.mts', 'use.cts'];
+    const { status, stdout } = spawnSync(process.execPath, [compiler, ...options], { cwd: place, encoding: 'utf8' });
+    assert.equal(status, 0, stdout);
   } finally {
     rmSync(place, { recursive: true });
   }

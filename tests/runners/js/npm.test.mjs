@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { checkout, client, consumer, envelope, failing, message, passing, require } from './installed.mjs';
 
 const api = require('smtp-fallback-policy');
@@ -147,6 +148,8 @@ test('a wrong argument is named as the caller wrote it', () => {
   wrong(decide(client, envelope, message, { dkim: {} }), 'authResults.dkim', 'expected an array, but found an object');
   wrong(decide(client, envelope, message, { dkim: [{ result: 'ok', domain: 'x' }] }), 'authResults.dkim[0].result', "expected one of 'none', 'pass'");
   wrong(() => new Policy(5), 'policy', 'expected JSON as a text, or an object, but found 5');
+  wrong(() => new Policy({ toJSON: () => undefined }), 'policy', 'it cannot be written as JSON: its toJSON gives nothing');
+  wrong(() => new Policy({ mode: 5n }), 'policy', 'it cannot be written as JSON: TypeError');
   wrong(() => new Policy('{}', { secrte: 'x' }), 'options', 'there is no field "secrte", expected secret');
   wrong(() => new Policy('{}', 'secret'), 'options', 'expected an object');
   wrong(() => new Policy('{}', { secret: 5 }), 'secret', 'expected a Uint8Array or an array of octets, but found 5');
@@ -154,6 +157,54 @@ test('a wrong argument is named as the caller wrote it', () => {
   wrong(() => api.inspect(), 'key', 'is missing');
   wrong(() => api.parseAuthenticationResults('x', []), 'headers', 'expected an array, but found "x"');
   assert.equal(policy.decide(client).reason, 'no-policy', 'none of these did any harm');
+});
+
+test('octets of another realm are octets', () => {
+  const policy = new Policy({}, { secret: runInNewContext('Uint8Array.of(1, 2, 3)') });
+  const key = { kind: 'network', address: '2001:db8::', prefixLength: 64 };
+  policy.keys({ ...client, records: [{ key, value: runInNewContext('Uint8Array.of(1, 2, 3)') }] });
+  assertIs(thrown(() => policy.keys({ ...client, records: [{ key, value: new Uint16Array(2) }] })), 'ArgumentError');
+});
+
+test('whatever is handed over, nothing else is thrown', () => {
+  const cyclic = {};
+  cyclic.self = cyclic;
+  const strange = [undefined, null, true, 0, -0, NaN, 1e300, 5n, '', 'x', '\udc00', Symbol('s'), () => {}, [], [[]], {}, Object.create(null), cyclic, new Map(), new Date(0)];
+  strange.push(Object.freeze({ stage: 'data', client: '::1' }), new Uint8Array(3), new Float64Array(1), { toJSON: () => undefined }, { key: 1 }, { refuse: {} });
+  const policy = new Policy({});
+  const known = { ...client, records: [], tls: 'none' };
+  let calls = 0;
+  const attempt = (work) => {
+    calls += 1;
+    try {
+      work();
+    } catch (error) {
+      assert.ok(error instanceof api.SmtpFallbackError && !(error instanceof api.ModuleError), String(error.stack ?? error));
+    }
+  };
+  for (const value of strange) {
+    for (const field of Object.keys(known)) {
+      attempt(() => policy.decide({ ...known, [field]: value }, value, value, value));
+      attempt(() => policy.explain({ ...known, [field]: value }));
+    }
+    for (const other of strange) {
+      attempt(() => policy.decide(value, other));
+      attempt(() => policy.keys(known, { mailFrom: value, recipients: [other] }, { size: value, date: other }));
+      attempt(() => policy.decide(known, null, null, { dkim: [value, other], arc: { result: value, sealers: other } }));
+      attempt(() => policy.decide({ ...known, records: [{ key: value, value: other }] }));
+      attempt(() => policy.decide({ ...known, tls: { verified: [value, other] } }));
+      attempt(() => policy.configure(value, other));
+      attempt(() => policy.configure('{}', { secret: other }));
+      attempt(() => new Policy(value, other).close());
+      attempt(() => api.inspect({ key: value, value: other }));
+      attempt(() => api.parseAuthenticationResults(value, [other]));
+    }
+    attempt(() => api.parseAddress(value));
+    attempt(() => api.inspect(value));
+  }
+  assert.ok(calls > 5000, `${calls} calls`);
+  policy.configure({});
+  assert.equal(policy.decide(client, envelope, message, passing).verdict, 'accept');
 });
 
 test('the other functions, and their errors', () => {
