@@ -48,10 +48,7 @@ export interface RecordUpdate {
   weight: number;
 }
 
-/**
- * ---- What the host knows ---------------------------------------------------------------------------------------------
- * How far the session has come. The decision is made while the reply to this step is still to be sent.
- */
+/** How far the session has come. The decision is made while the reply to this step is still to be sent. */
 export type Stage =
   /** Before the 220. */
   | 'greeting'
@@ -227,10 +224,7 @@ export interface AuthResults {
   iprev?: Iprev | null;
 }
 
-/**
- * ---- What the module answers -----------------------------------------------------------------------------------------
- * A reply to send instead of the host's own.
- */
+/** A reply to send instead of the host's own. */
 export interface Reply {
   /** 451, or as the operator chose 421, in place of the greeting; 421, 451 or 456 later; 550 only where the operator chose it. */
   code: number;
@@ -359,10 +353,7 @@ export interface Decision {
   records: RecordUpdate[];
 }
 
-/**
- * ---- Configuration ---------------------------------------------------------------------------------------------------
- * Whether refusals reach the client.
- */
+/** Whether refusals reach the client. */
 export type Mode =
   | 'observe'
   | 'enforce';
@@ -419,7 +410,6 @@ export interface Description {
 /** What a policy is asked. */
 export interface Deciding {
   /**
-   * ---- Deciding --------------------------------------------------------------------------------------------------------
    * The keys whose records `decide` will want. Call it again with the records found, until it names no key that was not named
    * before; two rounds are enough.
    */
