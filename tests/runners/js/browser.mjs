@@ -62,7 +62,17 @@ function serve(finished) {
 function start(url, folder) {
   const quiet = ['--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
   const options = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', ...quiet, `--user-data-dir=${folder}`];
-  return spawn('chromium', [...options, url], { stdio: ['ignore', 'ignore', 'pipe'] });
+  // In a process group of its own, so that it can be ended with all of its processes.
+  return spawn('chromium', [...options, url], { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+}
+
+/** Ends it and waits for the last of its processes: they write to the folder until then. All hold its standard error, which closes with the last. */
+async function end(chromium) {
+  const closed = new Promise((resolve) => chromium.removeAllListeners('exit').on('close', resolve));
+  process.kill(-chromium.pid, 'SIGTERM');
+  const late = setTimeout(() => process.kill(-chromium.pid, 'SIGKILL'), 10_000);
+  await closed;
+  clearTimeout(late);
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'smtp-fallback-chromium-'));
@@ -87,10 +97,8 @@ try {
 } finally {
   server?.close();
   server?.closeAllConnections();
-  if (chromium !== undefined && chromium.exitCode === null) {
-    const ended = new Promise((resolve) => chromium.removeAllListeners('exit').on('exit', resolve));
-    chromium.kill('SIGKILL');
-    await ended;
+  if (chromium?.pid !== undefined && chromium.exitCode === null && chromium.signalCode === null) {
+    await end(chromium);
   }
-  rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  rmSync(folder, { recursive: true });
 }
