@@ -1,6 +1,7 @@
 //! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
 //! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
 
+pub(crate) mod c_library;
 mod commonjs;
 mod dataclasses;
 mod jco;
@@ -55,7 +56,7 @@ impl Need {
 }
 
 /// All faces, in the order in which they are built and tested.
-const FACES: &[Face] = &[npm::FACE, jco::FACE, module::FACE, python::FACE];
+const FACES: &[Face] = &[npm::FACE, jco::FACE, module::FACE, c_library::FACE, python::FACE];
 
 /// The face of this name.
 fn named(name: &str) -> Result<&'static Face, Failure> {

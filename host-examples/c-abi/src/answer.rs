@@ -83,7 +83,8 @@ pub(crate) unsafe fn guarded(answer: *mut *mut c_char, work: impl FnOnce() -> Re
         }
         code
     });
-    catch_unwind(whole).unwrap_or_else(|panic| {
+    let whole = || catch_unwind(whole);
+    crate::log::inside(whole).unwrap_or_else(|panic| {
         // Whatever it is, to drop it might panic again.
         std::mem::forget(panic);
         Code::Panic as c_int

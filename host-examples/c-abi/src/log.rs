@@ -1,6 +1,7 @@
 //! Warnings and failures, line by line, to a function of the caller's. What the caller does not take is lost: standard error may be
 //! the socket of a client.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{self, Write};
 use std::ptr::null_mut;
@@ -45,8 +46,33 @@ pub(crate) fn begin() {
             .try_init();
         // Only this library's own copy of the logging code is meant: nobody else can have started it.
         debug_assert!(started.is_ok(), "{started:?}");
-        std::panic::set_hook(Box::new(|panic| tracing::error!(event = "panic", %panic, "a fault of the library")));
+        // In a program in Rust that links the library as an archive, other panics are for the hook that was there.
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if INSIDE.get() || thread.name().is_some_and(|name| THREADS.contains(&name)) {
+                tracing::error!(event = "panic", %panic, "a fault of the library");
+            } else {
+                others(panic);
+            }
+        }));
     });
+}
+
+/// The library's own threads: of its runtime, of a file's store, of the time limit.
+const THREADS: [&str; 3] = ["smtp-fallback", "store-writer", "policy-epochs"];
+
+thread_local! {
+    /// The thread is inside a function of the library.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is done inside a function of the library, so that a panic in it is the library's.
+pub(crate) fn inside<T>(work: impl FnOnce() -> T) -> T {
+    INSIDE.set(true);
+    let done = work();
+    INSIDE.set(false);
+    done
 }
 
 struct Lines;

@@ -6,17 +6,19 @@
 #include <time.h>
 
 const char *component, *folder;
-int instances;
+int instances, decisions;
 
 void begin(int count, char **arguments)
 {
-    if (count < 4) {
-        fprintf(stderr, "usage: %s COMPONENT FOLDER INSTANCES\n", arguments[0]);
+    if (count != 5) {
+        fprintf(stderr, "usage: %s COMPONENT FOLDER INSTANCES DECISIONS\n", arguments[0]);
         exit(2);
     }
     component = arguments[1];
     folder = arguments[2];
     instances = atoi(arguments[3]);
+    decisions = atoi(arguments[4]);
+    CHECK(instances > 0 && decisions > 0);
 }
 
 const char *settings(const char *more)

@@ -31,9 +31,10 @@
         smtp_fallback_free(answer);                                                     \
     } while (0)
 
-/* The component, a folder of the test's own, and how many instances a handle has: valgrind is short of address space. */
+/* The component, and a folder whose cache of machine code may be there. */
 extern const char *component, *folder;
-extern int instances;
+/* How many instances a handle has, and how many decisions each of several threads makes: valgrind is short of address space, and slow. */
+extern int instances, decisions;
 
 /* Settings with these beside component and instances, "" for none, else with a comma before. Valid until the next call on this thread. */
 const char *settings(const char *more);
@@ -48,7 +49,7 @@ const char *mail(const char *stage, int n, const char *spf);
 /* The threads of this process. One that was waited for is listed for a moment longer: waits for up to 5 s until they are as many. */
 int threads(int expected);
 
-/* Reads the command line: COMPONENT FOLDER INSTANCES, and what a program has of its own. */
+/* Reads the command line: COMPONENT FOLDER INSTANCES DECISIONS. */
 void begin(int count, char **arguments);
 
 /* Of a text that is n times the letter, in JSON. To be freed. */

@@ -1,4 +1,4 @@
-/* Records in each kind of store. The path of a control socket may follow the other arguments. */
+/* Records in memory and in a file; other_process.rs has those of another process. */
 #include "check.h"
 
 /* What a network sends until most of its mail is known to fail; then it is refused at the greeting. */
@@ -53,24 +53,11 @@ static void file(void)
     smtp_fallback_close(handle);
 }
 
-static void control(const char *socket)
-{
-    char more[2048];
-    snprintf(more, sizeof more, POLICY "{\"control\": \"%s\"}", socket);
-    smtp_fallback *handle = opened(more), *second = opened(more);
-    prove_a_majority(handle);
-    is_known(second);
-    smtp_fallback_close(handle);
-    smtp_fallback_close(second);
-}
-
 int main(int count, char **arguments)
 {
     begin(count, arguments);
     memory();
     file();
-    if (count > 4)
-        control(arguments[4]);
     CHECK(threads(1) == 1);
     puts("stores: all as they have to be");
     return 0;
