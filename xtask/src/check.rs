@@ -4,6 +4,9 @@ use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, toolchain};
 
+/// The program that packs the npm package, a workspace of its own.
+const PACK: &str = "bindings/js/pack/Cargo.toml";
+
 /// The package of the fuzzing targets, a workspace of its own.
 const FUZZING: &str = "fuzz/Cargo.toml";
 
@@ -12,6 +15,10 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     steps.step("format", || {
         toolchain::run(toolchain::cargo(place, "fmt")?.args(["--all", "--", "--check"]))
             .map_err(|failure| format!("{failure}; `cargo fmt --all` writes what is expected"))
+    })?;
+    steps.step("format, npm package's tool", || {
+        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", PACK, "--", "--check"]))
+            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {PACK}` writes what is expected"))
     })?;
     // Outside the workspace. Clippy would need a C++ compiler there.
     steps.step("format, fuzzing", || {
@@ -26,7 +33,14 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     steps.step("clippy, WebAssembly", || {
         toolchain::ensure_wasm_target(place)?;
         let mut cargo = toolchain::cargo(place, "clippy")?;
-        cargo.args(["--package", "smtp-fallback-component", "--package", "smtp-fallback-module"]);
+        cargo.args([
+            "--package",
+            "smtp-fallback-component",
+            "--package",
+            "smtp-fallback-module",
+            "--package",
+            "smtp-fallback-js",
+        ]);
         toolchain::run(cargo.args(["--target", toolchain::WASM, "--", "-D", "warnings"]))
     })?;
     steps.step("documentation", || {

@@ -19,7 +19,7 @@ use crate::steps::Steps;
 use crate::{Failure, component};
 
 /// One face.
-struct Face {
+pub(crate) struct Face {
     /// As the command is called.
     name: &'static str,
     /// What its build and its tests start, with the package of Debian that has it.
@@ -56,11 +56,11 @@ impl Need {
 }
 
 /// All faces, in the order in which they are built and tested.
-const FACES: &[Face] = &[npm::FACE, jco::FACE, module::FACE, c_library::FACE, python::FACE];
+pub(crate) const FACES: &[&Face] = &[&npm::FACE, &jco::FACE, &module::FACE, &c_library::FACE, &python::FACE];
 
 /// The face of this name.
 fn named(name: &str) -> Result<&'static Face, Failure> {
-    FACES.iter().find(|face| face.name == name).ok_or_else(|| {
+    FACES.iter().copied().find(|face| face.name == name).ok_or_else(|| {
         let names: Vec<&str> = FACES.iter().map(|face| face.name).collect();
         format!("there is no face {name:?}, expected {}", names.join(", "))
     })
@@ -77,20 +77,25 @@ pub(crate) fn build(place: &Place, name: &str) -> Result<(), Failure> {
 /// Builds and tests those that are named, or all.
 pub(crate) fn run(place: &Place, names: &[String]) -> Result<(), Failure> {
     let chosen: Vec<&Face> = match names {
-        [] => FACES.iter().collect(),
+        [] => FACES.to_vec(),
         names => names.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
     };
     check_needs(&chosen)?;
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;
-    for face in chosen {
+    build_and_test(place, &chosen, &mut steps)
+}
+
+/// Builds and tests these; the component was built.
+pub(crate) fn build_and_test(place: &Place, faces: &[&Face], steps: &mut Steps) -> Result<(), Failure> {
+    for face in faces {
         steps.step(face.name, || (face.build)(place).and_then(|()| (face.test)(place)))?;
     }
     Ok(())
 }
 
 /// Said before minutes of compiling, not after.
-fn check_needs(faces: &[&Face]) -> Result<(), Failure> {
+pub(crate) fn check_needs(faces: &[&Face]) -> Result<(), Failure> {
     let needs = faces.iter().flat_map(|face| face.needs);
     let (mut absent, mut packages): (Vec<&str>, Vec<&str>) =
         needs.filter(|(need, _)| !need.is_there()).map(|(need, package)| (need.name(), *package)).unzip();

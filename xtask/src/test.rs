@@ -1,10 +1,15 @@
-//! `cargo xtask test`: all tests, natively and through the component, but those of `cargo xtask interop`.
+//! `cargo xtask test`: all tests, natively, through the component and through each face, but those of `cargo xtask interop`.
 
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, component, faces, interop, toolchain};
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
+    // Who chooses tests of cargo's wants these alone.
+    let with_faces = arguments.is_empty();
+    if with_faces {
+        faces::check_needs(faces::FACES)?;
+    }
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;
     steps.step("core module", || faces::module::build(place))?;
@@ -18,7 +23,8 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         }
         cargo.env("SMTP_FALLBACK_COMPONENT", place.component()).env("SMTP_FALLBACK_MODULE", place.module());
         toolchain::run(cargo.args(arguments))
-    })
+    })?;
+    if with_faces { faces::build_and_test(place, faces::FACES, &mut steps) } else { Ok(()) }
 }
 
 /// Builds all programs and tests. What runs one of the programs builds them like this, too: for a part of the packages alone cargo

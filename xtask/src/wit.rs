@@ -157,8 +157,10 @@ fn ty(resolve: &Resolve, wit: &WitType) -> Result<Type, Failure> {
     })
 }
 
+/// Without the file's headings, which the parser takes for words about what follows them.
 fn docs(docs: &Docs) -> String {
-    docs.contents.as_deref().unwrap_or_default().trim().to_owned()
+    let lines = docs.contents.as_deref().unwrap_or_default().lines().filter(|line| !line.starts_with("----"));
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -175,6 +177,7 @@ mod tests {
         assert_eq!(field.ty, Type::Option(Box::new(Type::Text)));
         assert_eq!(field.docs, "The argument of the last EHLO or HELO; absent before it.");
         assert!(matches!(&named("verdict").shape, Shape::Variant(cases) if cases[2].value == Some(Type::Named("reply".into()))));
+        assert!(named("stage").docs.starts_with("How far the session has come"), "{}", named("stage").docs);
         let configure = &contract.functions[0];
         assert_eq!((configure.name.as_str(), &configure.parameters[1].1), ("configure", &Type::Octets));
         assert!(matches!(&configure.result, Type::Result(ok, _) if **ok == Type::Named("summary".into())));

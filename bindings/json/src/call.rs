@@ -99,6 +99,10 @@ impl Call {
 }
 
 fn read<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, serde_json::Error> {
+    // serde would take a list for an object, by the order of the fields.
+    if arguments.trim_ascii_start().starts_with('[') {
+        return Err(serde_json::Error::custom("found a list, expected an object of the arguments by their names"));
+    }
     serde_json::from_str(arguments)
 }
 
@@ -192,7 +196,11 @@ mod tests {
         assert_eq!(error("decide", "{\n}"), "decide: missing field `connection` at line 2 column 1");
         assert_eq!(error("parse-address", ""), "parse-address: EOF while parsing a value at line 1 column 0");
         assert!(error("parse-address", r#"{"test": "::1"}"#).contains("unknown field `test`, expected `text`"));
-        assert!(error("keys", &"[".repeat(100_000)).contains("keys: "));
+        assert!(error("keys", &"{\"connection\":".repeat(100_000)).contains("keys: "));
+        assert_eq!(
+            error("parse-address", r#" ["::1"]"#),
+            "parse-address: found a list, expected an object of the arguments by their names"
+        );
         assert!(error(&"x".repeat(1000), "{}").len() < 400, "a long name is cut");
     }
 

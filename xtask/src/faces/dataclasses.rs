@@ -227,8 +227,7 @@ fn class_docstring(python: &mut String, docs: &str) {
 
 /// Those of classes and of what stands in them are indented alike.
 fn docstring(python: &mut String, docs: &str) {
-    // The parser takes a heading of the file for documentation of what follows it.
-    let docs: Vec<&str> = docs.lines().filter(|line| !line.starts_with("----")).collect();
+    let docs: Vec<&str> = docs.lines().collect();
     if docs.is_empty() {
         return;
     }

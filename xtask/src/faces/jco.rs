@@ -7,12 +7,8 @@ use crate::place::Place;
 use crate::{Failure, toolchain};
 
 /// What `cargo xtask faces` builds and tests.
-pub(super) const FACE: Face = Face {
-    name: "jco",
-    needs: &[(Need::Program("node"), "nodejs"), (Need::Program("npm"), "npm")],
-    build,
-    test,
-};
+pub(super) const FACE: Face =
+    Face { name: "jco", needs: &[(Need::Program("node"), "nodejs"), (Need::Program("npm"), "npm")], build, test };
 
 /// What is written by hand.
 const SOURCES: &str = "bindings/jco";

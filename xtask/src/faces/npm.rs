@@ -106,6 +106,7 @@ fn pack(place: &Place) -> Result<PathBuf, Failure> {
 fn test(place: &Place) -> Result<(), Failure> {
     node::tools(place)?;
     install(place)?;
+    toolchain::run(toolchain::cargo(place, "test")?.args(["--quiet", "--manifest-path", PACK]))?;
     node::unit_tests(place, &["npm.test.mjs", "types.test.mjs", "trap.test.mjs"])?;
     for face in ["npm-cjs", "npm-esm"] {
         toolchain::run(node::node(place, "run.mjs").arg(face))?;

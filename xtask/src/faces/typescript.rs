@@ -235,9 +235,9 @@ fn default(record: &str, field: &str) -> Option<&'static str> {
     DEFAULTS.iter().find(|(of, name, _)| (*of, *name) == (record, field)).map(|(_, _, value)| *value)
 }
 
-/// Markdown as a comment. The contract's headings between its parts are comments too, and belong to nothing.
+/// Markdown as a comment.
 fn docs(docs: &str, indent: &str) -> String {
-    let lines: Vec<&str> = docs.lines().filter(|line| !line.starts_with("----")).collect();
+    let lines: Vec<&str> = docs.lines().collect();
     match lines.as_slice() {
         [] => String::new(),
         [line] => format!("{indent}/** {line} */\n"),
@@ -345,7 +345,6 @@ mod tests {
         assert_eq!(pascal("policy-error"), "PolicyProblem");
         assert_eq!(docs("", "  "), "");
         assert_eq!(docs("One.", "  "), "  /** One. */\n");
-        assert_eq!(docs("---- A part ----\nOne.", ""), "/** One. */\n");
         assert_eq!(docs("One.\n\nTwo.", " "), " /**\n  * One.\n  *\n  * Two.\n  */\n");
     }
 }
