@@ -1,5 +1,6 @@
 //! What every runner in every language measures in the same way: pairs of one `keys` and one `decide`, for a mail that is accepted and for
-//! one that is refused. Here for the module as a library and for the component under wasmtime; `cargo xtask bench faces` runs them all.
+//! one that is refused. Here for the module as a library, for the component under wasmtime, and for the core module under two runtimes;
+//! `cargo xtask bench faces` runs them all.
 
 use std::fs;
 use std::hint::black_box;
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use smtp_fallback_json::Arguments;
 use smtp_fallback_policy::Module;
 use smtp_fallback_policy::contract::Verdict;
+
+use smtp_fallback_tests::{ByJson, Host, Wasmi, Wasmtime};
 
 use crate::cases::Case;
 use crate::{POLICY, SECRET, pool};
@@ -33,8 +36,11 @@ struct Pair {
     decide: serde_json::Value,
 }
 
+/// What an instance of the core module may have, as an instance of the component.
+const MEMORY: usize = 16 << 20;
+
 /// Prints the file.
-pub(crate) fn print_cases() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn print_cases() -> Result<(), Failed> {
     let mut native = Module::new();
     native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
     let [_, accept, refusal] = Case::all(&native);
@@ -53,20 +59,30 @@ pub(crate) fn print_cases() -> Result<(), Box<dyn std::error::Error>> {
 struct Read {
     policy_json: String,
     secret: String,
-    cases: Vec<ReadPair>,
+    cases: Vec<Mail<serde_json::Value>>,
 }
 
+/// One mail, with its arguments as a face takes them.
 #[derive(Deserialize)]
-struct ReadPair {
+struct Mail<T> {
     name: String,
-    keys: Arguments,
-    decide: Arguments,
+    keys: T,
+    decide: T,
 }
 
-/// `face native|component bench CASES COUNT`
-pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+impl<T> Mail<T> {
+    fn into<U, E>(self, read: impl Fn(T) -> Result<U, E>) -> Result<Mail<U>, E> {
+        let Mail { name, keys, decide } = self;
+        Ok(Mail { name, keys: read(keys)?, decide: read(decide)? })
+    }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+/// `face native|component|module-wasmtime|module-wasmi bench CASES COUNT`
+pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Failed> {
     let [face, word, file, count] = arguments else {
-        return Err("usage: smtp-fallback-bench --component FILE face native|component bench CASES COUNT".into());
+        return Err("usage: smtp-fallback-bench --component FILE face FACE bench CASES COUNT".into());
     };
     let (true, count) = (word == "bench", count.parse::<u32>()?) else {
         return Err(format!("found {word:?}, expected bench").into());
@@ -79,43 +95,58 @@ pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Box<dyn s
         "native" => {
             let mut module = Module::new();
             module.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
-            measure(&cases, count, |keys, decide| {
+            measure(&typed(cases)?, count, |keys, decide| {
                 black_box(module.keys(&keys.connection, keys.envelope.as_ref(), keys.message.as_ref()));
                 let Arguments { connection, envelope, message, auth_results } = decide;
-                module.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref()).verdict
+                let decision = module.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref());
+                Ok(matches!(black_box(decision).verdict, Verdict::Refuse(_)))
             })
         }
         "component" => {
             let pool = pool(component)?;
-            measure(&cases, count, |keys, decide| {
+            measure(&typed(cases)?, count, |keys, decide| {
                 black_box(pool.keys(&keys.connection, keys.envelope.as_ref(), keys.message.as_ref()));
                 let Arguments { connection, envelope, message, auth_results } = decide;
-                pool.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref()).decision.verdict
+                let decided = pool.decide(connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref());
+                Ok(matches!(black_box(decided).decision.verdict, Verdict::Refuse(_)))
             })
         }
-        other => Err(format!("found {other:?}, expected native or component").into()),
+        "module-wasmtime" => by_json(cases, count, Host::new(Wasmtime::shipped().instance(MEMORY)?)),
+        "module-wasmi" => by_json(cases, count, Host::new(Wasmi::shipped().instance(MEMORY)?)),
+        other => Err(format!("found {other:?}, expected native, component, module-wasmtime or module-wasmi").into()),
     }
 }
 
-/// Measures, and prints what `cargo xtask bench faces` reads.
-fn measure(
-    cases: &[ReadPair],
-    count: u32,
-    mut pair: impl FnMut(&Arguments, &Arguments) -> Verdict,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn typed(cases: Vec<Mail<serde_json::Value>>) -> Result<Vec<Mail<Arguments>>, serde_json::Error> {
+    cases.into_iter().map(|case| case.into(serde_json::from_value)).collect()
+}
+
+/// As a host of the core module has them: texts in, texts out.
+fn by_json(cases: Vec<Mail<serde_json::Value>>, count: u32, mut module: impl ByJson) -> Result<(), Failed> {
+    let arguments = serde_json::json!({ "policy-json": POLICY, "secret": std::str::from_utf8(SECRET)? });
+    module.call("configure", &arguments.to_string())?;
+    let texts: Result<Vec<Mail<String>>, serde_json::Error> =
+        cases.into_iter().map(|case| case.into(|value| serde_json::to_string(&value))).collect();
+    measure(&texts?, count, |keys, decide| {
+        black_box(module.call("keys", keys)?);
+        Ok(black_box(module.call("decide", decide)?).contains(r#""verdict":{"refuse""#))
+    })
+}
+
+/// Measures, and prints what `cargo xtask bench faces` reads. `pair` says whether the mail was refused.
+fn measure<T>(mails: &[Mail<T>], count: u32, mut pair: impl FnMut(&T, &T) -> Result<bool, Failed>) -> Result<(), Failed> {
     let mut before = None;
-    for ReadPair { name, keys, decide } in cases {
-        let verdict = pair(keys, decide);
-        if matches!(verdict, Verdict::Refuse(_)) != (name == "refusal") {
-            return Err(format!("{name}: the verdict is {verdict:?}").into());
+    for Mail { name, keys, decide } in mails {
+        if pair(keys, decide)? != (name == "refusal") {
+            return Err(format!("{name}: another verdict").into());
         }
         for _ in 0..WARM_UP {
-            black_box(pair(keys, decide));
+            pair(keys, decide)?;
         }
         before = before.or(resident());
         let start = Instant::now();
         for _ in 0..count {
-            black_box(pair(keys, decide));
+            pair(keys, decide)?;
         }
         println!("{name} {}", start.elapsed().as_nanos() / u128::from(count.max(1)));
     }

@@ -7,7 +7,9 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 
 use smtp_fallback::{smtp_fallback_close, smtp_fallback_decide, smtp_fallback_free, smtp_fallback_keys, smtp_fallback_open};
-use smtp_fallback_store::control::{Control, DEFAULT_MODE};
+use smtp_fallback_policy::address::Address;
+use smtp_fallback_policy::contract::Key;
+use smtp_fallback_store::control::{About, Control, ControlHost, DEFAULT_MODE};
 use smtp_fallback_store::{MemoryStore, Store};
 
 /// What a function answers.
@@ -44,6 +46,19 @@ fn mail(stage: &str, number: u32) -> CString {
     .unwrap()
 }
 
+/// A host that is asked for records alone.
+struct Asked;
+
+impl ControlHost for Asked {
+    fn keys_of(&self, _: Address) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn about(&self) -> About {
+        About::default()
+    }
+}
+
 #[test]
 fn handles_share_the_records_of_a_host() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +69,7 @@ fn handles_share_the_records_of_a_host() {
         let _inside = runtime.enter();
         Control::bind(&socket, DEFAULT_MODE, None).unwrap()
     };
-    let serving = runtime.spawn(host.serve(Arc::clone(&store), Arc::new(|_| Vec::new())));
+    let serving = runtime.spawn(host.serve(Arc::clone(&store), Arc::new(Asked)));
 
     let settings = format!(
         r#"{{"component": {:?}, "policy": {{"penalty": {{"jitter_percent": 0, "probe_one_in": 0}}}}, "store": {{"control": {socket:?}}},
