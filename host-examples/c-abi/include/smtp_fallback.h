@@ -36,6 +36,7 @@
  *
  * SIGNALS. The first smtp_fallback_open sets handlers for SIGSEGV, SIGILL, SIGFPE and SIGBUS, by which faults of the component become
  * failures. They pass on what is not theirs to the handlers that were there. Set your own before, and the library stays loaded after dlclose.
+ * Ignore SIGPIPE, as mail servers do: the connection to a store may end while something is written to it.
  *
  * ADDRESS SPACE. Each of "instances" reserves 4 GiB of it (no memory): see "instances" where RLIMIT_AS is set.
  */
