@@ -6,7 +6,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::place::Place;
-use crate::{Failure, component, toolchain};
+use crate::{Failure, component, faces, toolchain};
 
 /// The program that measures, and the one that `bench milter` measures.
 const BENCH: &str = "smtp-fallback-bench";
@@ -37,10 +37,21 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     // Of the whole workspace, so that nothing is compiled with other features; the names of the programs choose.
     cargo.args(["--release", "--workspace", "--bin", BENCH]);
     let mut bench = Command::new(release(place, BENCH));
-    bench.current_dir(&place.checkout).arg("--component").arg(place.component()).args(rest);
+    bench.current_dir(&place.checkout).arg("--component").arg(place.component()).args(&rest);
     if milter {
         cargo.args(["--bin", MILTER]);
         bench.args(["--ours", &format!("ours, rust-crypto={}", release(place, MILTER).display())]);
+    }
+    if rest.first().is_some_and(|word| *word == "faces") {
+        let whole = match rest[1..] {
+            [] => false,
+            [word] if word == "--whole" => true,
+            _ => return Err("usage: cargo xtask bench faces [--whole]".to_owned()),
+        };
+        faces::check_needs(faces::FACES)?;
+        faces::module::build(place)?;
+        toolchain::run(&mut cargo)?;
+        return faces::measure(place, &release(place, BENCH), whole);
     }
     toolchain::run(&mut cargo)?;
     if !flags.is_empty() {

@@ -1,6 +1,7 @@
 //! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
 //! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
 
+mod bench;
 pub(crate) mod c_library;
 mod commonjs;
 mod dataclasses;
@@ -14,6 +15,7 @@ mod typescript;
 
 use std::path::Path;
 
+use self::bench::Runner;
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, component};
@@ -28,6 +30,8 @@ pub(crate) struct Face {
     build: fn(&Place) -> Result<(), Failure>,
     /// Runs its tests; it was built.
     test: fn(&Place) -> Result<(), Failure>,
+    /// Builds what measures it, as users have it; how that is started.
+    runners: fn(&Place) -> Result<Vec<Runner>, Failure>,
 }
 
 /// Something of the system.
@@ -92,6 +96,15 @@ pub(crate) fn build_and_test(place: &Place, faces: &[&Face], steps: &mut Steps) 
         steps.step(face.name, || (face.build)(place).and_then(|()| (face.test)(place)))?;
     }
     Ok(())
+}
+
+/// Measures all, beside the module as a library, the component and the core module, which `bench` measures: the program, built for it.
+pub(crate) fn measure(place: &Place, bench: &Path, whole: bool) -> Result<(), Failure> {
+    let mut runners = bench::of_rust(place, bench);
+    for face in FACES {
+        runners.extend((face.runners)(place)?);
+    }
+    bench::run(place, &runners, &bench::cases(place, bench)?, whole)
 }
 
 /// Said before minutes of compiling, not after.

@@ -24,14 +24,15 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   component      Build dist/smtp-fallback-policy.wasm and check it
   serve          Run the SMTP server with a demo zone and a demo policy, on [::1]:2525 and 127.0.0.1:2525
   demo           Play the draft's dialogues against that server and print them
-  test           Run all tests, natively and through the component; ARGUMENTS go to cargo test
+  test           Run all tests: natively, through the component, and the faces; with ARGUMENTS, those that cargo test finds by them
   interop        Test the SMTP server between Postfix, Dovecot and openssl, and with five servers as its clients, as root; ARGUMENTS go
                  to cargo test. `interop --whole` measures what those five do and writes docs/sender-matrix.md
   faces          Build and test the module for other languages and runtimes, or those that ARGUMENTS name: npm, jco, module, c-library,
                  python; `cargo xtask npm` and so on build one of them
   check          Check the format, clippy's advice and the documentation; no warning passes
-  bench          Measure decisions natively and through the component; `bench records` measures the store, `bench redis` a shared one,
-                 `bench milter`, as root, the milter beside other filters of a Postfix, `bench milter --aws-lc` also with other cryptography
+  bench          Measure decisions natively and through the component. `bench faces` measures them from other languages (`--whole`: a million
+                 calls each), `bench records` the store, `bench redis` a shared one, `bench milter`, as root, the milter beside other
+                 filters of a Postfix, `bench milter --aws-lc` also with other cryptography
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

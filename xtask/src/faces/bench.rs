@@ -5,7 +5,7 @@
 //! own arguments, and prints `accept NANOSECONDS`, `refusal NANOSECONDS` (the mean of a pair) and `memory KIB KIB`, the resident memory after
 //! the first thousand pairs and at the end.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +23,36 @@ pub(crate) struct Runner {
     pub(crate) environment: Vec<(&'static str, OsString)>,
     /// It takes a tenth of the pairs in the short form.
     pub(crate) slow: bool,
+}
+
+impl Runner {
+    /// One that needs nothing of the environment.
+    pub(crate) fn new(name: &'static str, program: impl Into<PathBuf>, arguments: &[&OsStr]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Runner { name, program: program.into(), arguments, environment: Vec::new(), slow: false }
+    }
+}
+
+/// The module as a library, the component, and the core module, as the program `bench` measures them.
+pub(crate) fn of_rust(place: &Place, bench: &Path) -> Vec<Runner> {
+    let component = place.component();
+    let rows = [
+        ("Rust, the library itself", "native"),
+        ("Rust, component (embed)", "component"),
+        ("Rust, core module, wasmtime", "module-wasmtime"),
+        ("Rust, core module, wasmi", "module-wasmi"),
+    ];
+    let runner = |(name, face): (&'static str, &str)| {
+        let arguments = ["--component".as_ref(), component.as_os_str(), "face".as_ref(), face.as_ref()];
+        let environment = vec![("SMTP_FALLBACK_MODULE", place.module().into())];
+        Runner { environment, ..Runner::new(name, bench, &arguments) }
+    };
+    rows.into_iter().map(runner).collect()
+}
+
+/// The file of cases that all runners read.
+pub(crate) fn cases(place: &Place, bench: &Path) -> Result<String, Failure> {
+    toolchain::output(Command::new(bench).arg("--component").arg(place.component()).arg("cases"))
 }
 
 /// Pairs for each case, rounds; the best round counts, since whatever else the machine does only adds.
@@ -81,7 +111,8 @@ fn measure(place: &Place, runner: &Runner, cases: &Path, pairs: u32) -> Result<M
     let mut command = Command::new(program);
     command.current_dir(&place.checkout).args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
     let printed = toolchain::output(command.arg("bench").arg(cases).arg(pairs.to_string()))?;
-    read(&printed).ok_or_else(|| format!("{name} printed {printed:?}, expected lines such as \"accept 1234\" and \"memory 1234 1234\""))
+    read(&printed)
+        .ok_or_else(|| format!("{name} printed {printed:?}, expected lines such as \"accept 1234\" and \"memory 1234 1234\""))
 }
 
 fn read(printed: &str) -> Option<Measured> {

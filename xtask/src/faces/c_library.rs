@@ -12,7 +12,8 @@ use crate::place::Place;
 use crate::{Failure, component, toolchain};
 
 /// What `cargo xtask faces` builds and tests.
-pub(super) const FACE: Face = Face { name: "c-library", needs: NEEDS, build, test: tests_in_c::run };
+pub(super) const FACE: Face =
+    Face { name: "c-library", needs: NEEDS, build, test: tests_in_c::run, runners: tests_in_c::runners };
 
 const NEEDS: &[(Need, &str)] = &[
     (Need::Program("gcc"), "gcc"),
@@ -27,15 +28,15 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Program("go"), "golang-go"),
 ];
 
-const PACKAGE: &str = "smtp-fallback-c-abi";
-/// Its folder.
+/// The crate.
 const FOLDER: &str = "host-examples/c-abi";
 
 /// The library for users, with the component, in `dist/c`.
 pub(crate) fn release(place: &Place) -> Result<(), Failure> {
     component::build(place)?;
     let mut cargo = toolchain::cargo(place, "build")?;
-    cargo.args(["--release", "--package", PACKAGE, "--lib"]);
+    // Of the whole workspace, as everything that is built for release: one set of features, and wasmtime is compiled once.
+    cargo.args(["--release", "--workspace", "--lib"]);
     toolchain::run(&mut cargo)?;
     let prefix = place.checkout.join("dist/c");
     install(place, &place.target.join("release"), &prefix)?;
@@ -45,6 +46,11 @@ pub(crate) fn release(place: &Place) -> Result<(), Failure> {
         println!("dist/c/lib/{name}: {octets} octets");
     }
     Ok(())
+}
+
+/// That library.
+pub(super) fn released(place: &Place) -> PathBuf {
+    place.checkout.join("dist/c/lib/libsmtp_fallback.so")
 }
 
 /// The library for the tests, of the same graph as all other tests: nothing is compiled with other features.

@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
+use super::bench::Runner;
 use super::{Face, Need, commonjs, node};
 use crate::place::Place;
 use crate::{Failure, toolchain};
 
 /// What `cargo xtask faces` builds and tests.
 pub(super) const FACE: Face =
-    Face { name: "jco", needs: &[(Need::Program("node"), "nodejs"), (Need::Program("npm"), "npm")], build, test };
+    Face { name: "jco", needs: &[(Need::Program("node"), "nodejs"), (Need::Program("npm"), "npm")], build, test, runners };
 
 /// What is written by hand.
 const SOURCES: &str = "bindings/jco";
@@ -48,4 +49,9 @@ fn build(place: &Place) -> Result<(), Failure> {
 fn test(place: &Place) -> Result<(), Failure> {
     node::unit_tests(place, &["jco.test.mjs"])?;
     toolchain::run(node::node(place, "run.mjs").arg("jco"))
+}
+
+fn runners(place: &Place) -> Result<Vec<Runner>, Failure> {
+    build(place)?;
+    Ok(vec![node::runner(place, "JavaScript, jco", "jco")])
 }

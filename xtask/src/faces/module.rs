@@ -8,6 +8,7 @@ use wasm_encoder::{ExportKind, ExportSection, RawSection};
 use wasmparser::types::{EntityType, Types};
 use wasmparser::{BinaryReaderError, ExternalKind, Parser, Payload, ValType, Validator, WasmFeatures};
 
+use super::bench::Runner;
 use super::{Face, Need};
 use crate::place::Place;
 use crate::{Failure, component, toolchain};
@@ -22,6 +23,7 @@ pub(super) const FACE: Face = Face {
     ],
     build: |place| build(place).map(drop),
     test,
+    runners,
 };
 
 /// The largest module that is shipped, in octets.
@@ -140,6 +142,27 @@ fn function(name: &str, takes: usize, gives: usize) -> String {
 
 /// Makes C of the module, and runs all vectors by it, as it is and under the sanitizers of gcc, then the example of its README.
 fn test(place: &Place) -> Result<(), Failure> {
+    let (folder, objects) = as_c(place)?;
+    let vectors = place.checkout.join("tests/vectors");
+    for (name, options) in [("vectors", PLAIN), ("vectors-sanitized", SANITIZED)] {
+        let program = link(place, &folder, name, &RUNNER, options, &objects)?;
+        toolchain::run(Command::new(program).arg(place.module()).arg(&vectors))?;
+    }
+    example(place, &folder, &objects)
+}
+
+fn runners(place: &Place) -> Result<Vec<Runner>, Failure> {
+    build(place)?;
+    let (folder, objects) = as_c(place)?;
+    let program = link(place, &folder, "vectors", &RUNNER, PLAIN, &objects)?;
+    Ok(vec![Runner::new("C, core module, wasm2c", program, &[place.module().as_os_str()])])
+}
+
+/// The runner's files in tests/runners/c, with the face of wasm2c's output.
+const RUNNER: [&str; 4] = ["vectors", "calls", "bench", "wasm2c"];
+
+/// The module as C, compiled: the folder and the objects.
+fn as_c(place: &Place) -> Result<(PathBuf, [PathBuf; 2]), Failure> {
     let folder = place.target.join("module-c");
     fs::create_dir_all(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     let translated = folder.join("policy.c");
@@ -148,12 +171,7 @@ fn test(place: &Place) -> Result<(), Failure> {
     )?;
     let runtime = Path::new(RUNTIME).join("wasm-rt-impl.c");
     let objects = [compile(&folder, &translated, &[])?, compile(&folder, &runtime, &[])?];
-    let vectors = place.checkout.join("tests/vectors");
-    for (name, options) in [("vectors", PLAIN), ("vectors-sanitized", SANITIZED)] {
-        let program = link(place, &folder, name, &["vectors", "calls", "bench", "wasm2c"], options, &objects)?;
-        toolchain::run(Command::new(program).arg(place.module()).arg(&vectors))?;
-    }
-    example(place, &folder, &objects)
+    Ok((folder, objects))
 }
 
 /// With gcc's warnings as errors: for code that is ours, which generated code is not.

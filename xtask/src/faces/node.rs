@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::bench::Runner;
 use crate::component::sha256;
 use crate::place::Place;
 use crate::{Failure, toolchain};
@@ -45,6 +46,14 @@ pub(super) fn node(place: &Place, script: &str) -> Command {
     command.current_dir(&place.checkout).arg(Path::new(RUNNER).join(script));
     command.env("SMTP_FALLBACK_CHECKOUT", &place.checkout).env("SMTP_FALLBACK_CONSUMER", consumer(place));
     command
+}
+
+/// What measures a face, by the runner's `bench`.
+pub(super) fn runner(place: &Place, name: &'static str, face: &'static str) -> Runner {
+    let script = Path::new(RUNNER).join("run.mjs");
+    let environment =
+        vec![("SMTP_FALLBACK_CHECKOUT", place.checkout.clone().into()), ("SMTP_FALLBACK_CONSUMER", consumer(place).into())];
+    Runner { environment, ..Runner::new(name, "node", &[script.as_os_str(), face.as_ref()]) }
 }
 
 /// A folder with a program's own `node_modules`, where the package is installed as users install it.

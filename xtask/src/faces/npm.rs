@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::bench::Runner;
 use super::{Face, Need, commonjs, node, typescript};
 use crate::place::Place;
 use crate::wit::{self, Contract};
@@ -16,6 +17,7 @@ pub(super) const FACE: Face = Face {
     needs: &[(Need::Program("node"), "nodejs"), (Need::Program("npm"), "npm"), (Need::Program("chromium"), "chromium")],
     build,
     test,
+    runners,
 };
 
 /// What is written by hand, and what is written from the contract.
@@ -135,6 +137,13 @@ fn tarball(folder: &Path) -> Result<PathBuf, Failure> {
     files
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .ok_or_else(|| "`npm pack` left no package".to_owned())
+}
+
+fn runners(place: &Place) -> Result<Vec<Runner>, Failure> {
+    build(place)?;
+    node::tools(place)?;
+    install(place)?;
+    Ok(vec![node::runner(place, "JavaScript, npm package", "npm-cjs")])
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::faces::{Face, Need, dataclasses, python_json};
+use crate::faces::bench::Runner;
+use crate::faces::{Face, Need, c_library, dataclasses, python_json};
 use crate::place::Place;
 use crate::{Failure, toolchain, wit};
 
 /// What `cargo xtask faces` builds and tests.
-pub(super) const FACE: Face = Face { name: "python", needs: &[(Need::Program("python3"), "python3-venv")], build, test };
+pub(super) const FACE: Face = Face { name: "python", needs: &[(Need::Program("python3"), "python3-venv")], build, test, runners };
 
 /// What the tests need beside the package and what it depends on: the type checker, and what the package's build hook is written against.
 const CHECKED_WITH: [&str; 2] = ["mypy>=1.15,<3", "hatchling>=1.26"];
@@ -59,6 +60,18 @@ fn test(place: &Place) -> Result<(), Failure> {
         toolchain::run(run(place, &python, &library).args(["tests/runners/python/run.py", backend]))?;
     }
     Ok(())
+}
+
+fn runners(place: &Place) -> Result<Vec<Runner>, Failure> {
+    build(place)?;
+    let python = venv(place, "python-bench")?;
+    toolchain::run(pip(&python).arg("install").arg(wheel(place)?))?;
+    let runner = |name, backend: &str| {
+        let environment = vec![("SMTP_FALLBACK_LIBRARY", c_library::released(place).into())];
+        Runner { environment, ..Runner::new(name, &python, &["tests/runners/python/run.py".as_ref(), backend.as_ref()]) }
+    };
+    let wasmtime = Runner { slow: true, ..runner("Python, wasmtime's package", "wasmtime") };
+    Ok(vec![runner("Python, C library", "library"), wasmtime])
 }
 
 /// The C library: the one that is named, or the one that `cargo xtask faces c-library` built for its tests.

@@ -1,10 +1,12 @@
 //! The tests of the C library: programs in C, plainly and under two checkers; all vectors; the samples.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{FOLDER, pkg_config, prefix_of_tests};
+use crate::faces::bench::Runner;
 use crate::place::Place;
 use crate::{Failure, toolchain};
 
@@ -52,6 +54,37 @@ fn in_rust(place: &Place) -> Result<(), Failure> {
     let mut cargo = toolchain::cargo(place, "test")?;
     cargo.args(["--workspace", "--test", "header", "--test", "other_process"]);
     toolchain::run(cargo.env("SMTP_FALLBACK_COMPONENT", place.component()))
+}
+
+/// What measures the library as users have it: from C, and from languages that call C.
+pub(super) fn runners(place: &Place) -> Result<Vec<Runner>, Failure> {
+    super::release(place)?;
+    let tests = Tests {
+        checkout: place.checkout.clone(),
+        source: place.checkout.join(FOLDER),
+        prefix: place.checkout.join("dist/c"),
+        work: place.target.join("c-library/bench"),
+    };
+    fs::create_dir_all(&tests.work).map_err(|error| format!("{}: {error}", tests.work.display()))?;
+    let (in_c, settings) = tests.runner()?;
+    let in_go = tests.work.join("bench-in-go");
+    let mut go = tests.command("go");
+    go.arg("build").arg("-o").arg(&in_go).arg(tests.source.join("samples/go/bench.go"));
+    go.env("PKG_CONFIG_PATH", tests.prefix.join("lib/pkgconfig")).env("GOCACHE", tests.work.join("go"));
+    toolchain::run(&mut go)?;
+    let runner = |name, program: &Path, script: Option<&str>| {
+        let script = script.map(|script| tests.source.join("samples").join(script));
+        let arguments: Vec<&OsStr> = script.iter().map(|path| path.as_os_str()).chain([settings.as_os_str()]).collect();
+        let environment = vec![("LD_LIBRARY_PATH", tests.prefix.join("lib").into())];
+        Runner { environment, ..Runner::new(name, program, &arguments) }
+    };
+    Ok(vec![
+        runner("C, C library", &in_c, None),
+        runner("LuaJIT, C library", Path::new("luajit"), Some("luajit/bench.lua")),
+        runner("Perl, C library", Path::new("perl"), Some("perl/bench.pl")),
+        runner("PHP, C library", Path::new("php"), Some("php/bench.php")),
+        runner("Go, C library", &in_go, None),
+    ])
 }
 
 impl Tests {
@@ -153,6 +186,12 @@ impl Tests {
     }
 
     fn vectors(&self) -> Result<(), Failure> {
+        let (program, settings) = self.runner()?;
+        toolchain::run(self.command(program).arg(settings).arg("tests/vectors"))
+    }
+
+    /// The runner in C, and the settings that it and those in other languages open the library with.
+    fn runner(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let settings = self.work.join("settings.json");
         // The time limit is not what is tested, on a machine that may be busy.
         let text = format!(
@@ -164,8 +203,7 @@ impl Tests {
         let runners = self.checkout.join("tests/runners/c");
         let files = ["vectors.c", "calls.c", "bench.c", "library.c"].map(|file| runners.join(file));
         let options = [self.shared()?, vec!["-ljansson".to_owned()]].concat();
-        let program = self.compile("vectors", &files, &options)?;
-        toolchain::run(self.command(program).arg(settings).arg("tests/vectors"))
+        Ok((self.compile("vectors", &files, &options)?, settings))
     }
 
     /// The example of the README compiles, and says what the README says.
