@@ -100,8 +100,12 @@ impl Call {
 
 fn read<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, serde_json::Error> {
     // serde would take a list for an object, by the order of the fields.
-    if arguments.trim_ascii_start().starts_with('[') {
-        return Err(serde_json::Error::custom("found a list, expected an object of the arguments by their names"));
+    let (space, rest) = arguments.split_at(arguments.len() - arguments.trim_ascii_start().len());
+    if rest.starts_with('[') {
+        let line = space.matches('\n').count() + 1;
+        let column = space.rsplit('\n').next().map_or(0, str::len) + 1;
+        let found = "found a list, expected an object of the arguments by their names";
+        return Err(serde_json::Error::custom(format_args!("{found} at line {line} column {column}")));
     }
     serde_json::from_str(arguments)
 }
@@ -197,10 +201,8 @@ mod tests {
         assert_eq!(error("parse-address", ""), "parse-address: EOF while parsing a value at line 1 column 0");
         assert!(error("parse-address", r#"{"test": "::1"}"#).contains("unknown field `test`, expected `text`"));
         assert!(error("keys", &"{\"connection\":".repeat(100_000)).contains("keys: "));
-        assert_eq!(
-            error("parse-address", r#" ["::1"]"#),
-            "parse-address: found a list, expected an object of the arguments by their names"
-        );
+        let list = "parse-address: found a list, expected an object of the arguments by their names at line 2 column 2";
+        assert_eq!(error("parse-address", "\n [\"::1\"]"), list);
         assert!(error(&"x".repeat(1000), "{}").len() < 400, "a long name is cut");
     }
 

@@ -93,6 +93,8 @@ fn run(place: &Place, python: &Path, library: &Path) -> Command {
     let mut command = Command::new(python);
     command.current_dir(&place.checkout).env("SMTP_FALLBACK_LIBRARY", library);
     // No folder of the checkout may stand in for what was installed, and no test leaves files in it.
+    // Cargo adds the folder that it builds into to where libraries are found, with a C library that has no soname's link there.
+    command.env_remove("LD_LIBRARY_PATH");
     command.env_remove("PYTHONPATH").env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
