@@ -22,11 +22,14 @@
 //! | observe mode, roll-out (A35, A38) | `decide`, `case` |
 //! | a decision in words | `explain` |
 //! | the functions of the contract, and its types | `module`, [`contract`] |
+//! | what must hold for any input, for fuzzing | `any` |
 //! | the policy JSON and its schema (P16) | [`policy`] |
 //! | Authentication-Results (RFC 8601) | [`authentication_results`] |
 #![forbid(unsafe_code)]
 
 pub mod address;
+#[doc(hidden)]
+pub mod any;
 pub mod authentication_results;
 mod case;
 pub mod contract;
