@@ -4,6 +4,8 @@
 //! [`server`] listens, [`session`] speaks SMTP, [`upstream`] is the mail system behind.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod any;
 pub mod channel;
 pub mod chunks;
 pub mod command;
