@@ -51,7 +51,7 @@ fn value(kind: u8) -> impl Strategy<Value = Vec<u8>> {
                     value.extend(octets);
                 }
             };
-            let [at, until, last, capable, since] = times.map(u64::to_le_bytes);
+            let [at, until, last, capable, since] = times.map(|time| u32::try_from(time).unwrap_or(u32::MAX).to_le_bytes());
             part(1, &[&passed.to_le_bytes(), &failed.to_le_bytes(), &at]);
             part(2, &[&until, &last, &[doublings, simulated.into()]]);
             part(3, &[&capable]);
@@ -228,8 +228,8 @@ fn marked(mut case: Case, simulated: bool) -> Case {
         let mut at = 2;
         while record.key.kind == KeyKind::Network && at + 1 < record.value.len() {
             let length = usize::from(record.value[at + 1]);
-            if record.value[at] == 2 && length == 18 && at + 2 + length <= record.value.len() && record.value[at + 19] <= 1 {
-                record.value[at + 19] = simulated.into();
+            if record.value[at] == 2 && length == 10 && at + 2 + length <= record.value.len() && record.value[at + 11] <= 1 {
+                record.value[at + 11] = simulated.into();
             }
             at += 2 + length;
         }

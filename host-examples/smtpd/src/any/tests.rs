@@ -1,4 +1,4 @@
-//! The committed corpus: seeds, and what fuzzing found (see fuzz/README.md).
+//! The committed corpus: seeds, and octets that were changed at random.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::check_input;
 fn the_corpus_of_a_client_s_octets_holds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut files = Vec::new();
-    for folder in [folder.join("found"), folder] {
+    for folder in [folder.join("changed"), folder] {
         for entry in folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
             let path = entry.expect("an entry of it").path();
             if path.is_file() {
