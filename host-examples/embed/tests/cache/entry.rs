@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, symlink};
 
-use sha2::{Digest, Sha256};
 use smtp_fallback_embed::{Cache, Origin};
 
 use crate::{cache, load, logged, names, only_entry, set_mode, small};
@@ -85,9 +84,9 @@ fn a_bit_that_flipped() {
         (48, "made for another engine"),
         (79, "made for another engine"),
         (80, "it is damaged"),
-        (111, "it is damaged"),
-        (112, "it is damaged"),
-        (112 + 4096, "it is damaged"),
+        (83, "it is damaged"),
+        (84, "it is damaged"),
+        (84 + 4096, "it is damaged"),
         (last / 2, "it is damaged"),
         (last, "it is damaged"),
     ];
@@ -120,7 +119,7 @@ fn machine_code_that_is_none() {
     let entry = only_entry(&path);
     let whole = fs::read(&entry).unwrap();
     for code in [&b""[..], b"not machine code", &bytes] {
-        fs::write(&entry, [&whole[..80], &Sha256::digest(code)[..], code].concat()).unwrap();
+        fs::write(&entry, [&whole[..80], &crc32fast::hash(code).to_le_bytes(), code].concat()).unwrap();
         assert_replaced(&bytes, &cache, "the engine does not take it");
     }
 }
