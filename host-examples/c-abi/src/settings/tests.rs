@@ -22,11 +22,12 @@ fn all_but_the_component_has_a_default() {
 
 #[test]
 fn a_policy_is_the_text_as_it_was_written() {
-    let policy = |text: &str| match read(text) {
-        (settings, inline) => match settings.policy(inline) {
+    let policy = |text: &str| {
+        let (settings, inline) = read(text);
+        match settings.policy(inline) {
             Policy::Text(text) => text,
             _ => panic!("no text"),
-        },
+        }
     };
     assert_eq!(policy(r#"{"component": "p", "policy": {"a":1,  "a":2}}"#), r#"{"a":1,  "a":2}"#);
     assert_eq!(policy(r#"{"policy": "{\n}", "component": "p"}"#), "{\n}");
