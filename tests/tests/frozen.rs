@@ -1,5 +1,6 @@
 //! What versions promise (DESIGN.md): a published contract does not change, today's hosts run the component of each published version, and
 //! hosts of both share records.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::fs;
 use std::path::PathBuf;
