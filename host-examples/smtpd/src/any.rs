@@ -61,7 +61,7 @@ impl From<Fault> for Kind {
 
 /// Reads the octets as all that a client sends, messages after DATA and chunks after BDAT among its commands:
 ///
-/// - the same is read however the octets are cut, and by a second implementation that has them all at once ([`model`]);
+/// - the same is read however the octets are cut, and by a second implementation that has them all at once (`model`);
 /// - a line ends with CRLF, a message with CRLF "." CRLF, and nothing else ends them;
 /// - what is kept of a message could be sent again: its line ends are whole, and there is no NUL;
 /// - what a command names is readable, and replies are lines that end where they end.
