@@ -14,7 +14,7 @@ const FORGED: &str = "Authentication-Results: mx.example.net; spf=pass smtp.mail
 /// Reads the octets as header fields, one behind each octet 255:
 ///
 /// - without a trusted id nothing is found, and fields of others change nothing, wherever they stand;
-/// - a pass is in a field of the trusted server, of its method and for its domain, also for a second reading ([`Field`]);
+/// - a pass is in a field of the trusted server, of its method and for its domain, also for a second reading (`Field`);
 /// - what stands in comments, how a field is folded, and the case of its name mean nothing;
 /// - several fields give no pass that none of them gives alone, and the order of two changes none.
 pub fn check_authentication_results(octets: &[u8]) {

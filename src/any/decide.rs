@@ -40,7 +40,7 @@ pub struct Asked<'a> {
 
 /// Reads the octets as a policy and the sessions of several clients, in which each answer's records are kept, or damaged, and found again:
 ///
-/// - each decision is sound ([`sound::check`]), the same when it is asked for again, and its words end with it;
+/// - each decision is sound (`sound::check`), the same when it is asked for again, and its words end with it;
 /// - the records that were looked up are all that it needs: records of others change nothing, nor does their order;
 /// - in observe mode nothing is refused, and without a policy nothing is decided;
 /// - records of this module are read again, and expire later than now.

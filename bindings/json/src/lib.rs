@@ -3,7 +3,7 @@
 //!
 //! Faces whose border carries texts share it: the core module, the npm package, the C library. [`Call::read`] says what is wrong with a call
 //! and where; [`answer`] makes a call on the module itself. A host that has the module elsewhere (the C library has it under wasmtime)
-//! takes the [`Call`] apart and uses [`print`] and [`print_result`].
+//! takes the [`Call`] apart and uses [`print()`] and [`print_result`].
 //!
 //! ```
 //! use smtp_fallback_json::{Call, answer};
