@@ -66,7 +66,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("\"policy\": 5", "a policy, as a JSON object or as a text at line 2"),
         ("\"secret\": 5", "a text, or a list of octets at line 2"),
         ("\"secret\": [256]", "a text, or a list of octets at line 2"),
-        ("\"store\": {}", "expected map with a single key at line 2"),
+        ("\"store\": {}", "expected value at line 2 column 11"),
         ("\"store\": {\"memory\": {}, \"file\": \"/r\"}", "at line 2"),
         (
             "\"store\": {\"disk\": \"/r\"}",
