@@ -104,7 +104,7 @@ fn an_entry_and_its_key() {
     let key = Key::new(sha256(b"component"), &engine);
     let octets = entry::encode(&key, b"code");
     assert_eq!(entry::decode(&octets, &key).unwrap(), b"code");
-    assert_eq!(octets.len(), 16 + 3 * 32 + 4);
+    assert_eq!(octets.len(), 16 + 2 * 32 + 4 + 4);
     let other = Key::new(sha256(b"another"), &engine);
     assert!(matches!(entry::decode(&octets, &other), Err(BadEntry::Wasm)));
     assert!(matches!(entry::decode(&octets, &Key::new(sha256(b"component"), &fuelled())), Err(BadEntry::Engines)));
