@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
+use crate::needs::{self, Need, Needed};
 use crate::place::Place;
 use crate::{Failure, component, faces, toolchain};
 
@@ -17,13 +18,13 @@ const MILTER_AWS_LC: &str = "smtp-fallback-milter-aws-lc";
 const AWS_LC: &str = "bench/milter-aws-lc/Cargo.toml";
 
 /// What `bench milter` starts, each with the package of Debian that has it.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("unshare", "util-linux"),
-    ("mount", "mount"),
-    ("ip", "iproute2"),
-    ("postfix", "postfix"),
-    ("opendkim", "opendkim"),
-    ("policyd-spf", "postfix-policyd-spf-python"),
+const NEEDS: [Needed; 6] = [
+    (Need::Program("unshare"), "util-linux"),
+    (Need::Program("mount"), "mount"),
+    (Need::Program("ip"), "iproute2"),
+    (Need::Program("postfix"), "postfix"),
+    (Need::Program("opendkim"), "opendkim"),
+    (Need::Program("policyd-spf"), "postfix-policyd-spf-python"),
 ];
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
@@ -68,29 +69,7 @@ fn ready() -> Result<(), Failure> {
                 .to_owned(),
         );
     }
-    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    match missing(&folders) {
-        Some(missing) => Err(missing),
-        None => Ok(()),
-    }
-}
-
-/// What is missing and how to install it, if anything is.
-fn missing(folders: &[PathBuf]) -> Option<Failure> {
-    let absent = PROGRAMS.iter().filter(|(program, _)| !folders.iter().any(|folder| folder.join(program).is_file()));
-    let (programs, packages): (Vec<&str>, Vec<&str>) = absent.copied().unzip();
-    if programs.is_empty() {
-        return None;
-    }
-    // Else the installation of Postfix asks, and sets up a mail system that nobody wants here.
-    let answer = "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections && ";
-    let answer = if packages.contains(&"postfix") { answer } else { "" };
-    Some(format!(
-        "{} not found in PATH. On Debian 12 install what is missing by\n    {answer}DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install \
-         --no-install-recommends {}\nNo service of the system is used or has to run",
-        programs.join(", "),
-        packages.join(" ")
-    ))
+    needs::check(&NEEDS)
 }
 
 /// Builds the milter with aws-lc, which needs a compiler for C.
@@ -114,6 +93,7 @@ fn release(place: &Place, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::needs::System;
 
     #[test]
     fn what_is_missing_is_named_with_its_package() {
@@ -121,7 +101,7 @@ mod tests {
         fs::create_dir_all(&folder).expect("the temporary folder can be written");
         let here = |names: &[&str]| {
             names.iter().for_each(|name| fs::write(folder.join(name), "").expect("the folder was made"));
-            missing(&[folder.join("none"), folder.clone()])
+            System::new(&[folder.join("none"), folder.clone()], &folder).missing(&NEEDS)
         };
         let without_postfix = here(&["unshare", "mount", "ip", "postfix"]).unwrap_or_default();
         let all = here(&["opendkim", "policyd-spf"]);

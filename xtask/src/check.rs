@@ -1,11 +1,9 @@
 //! `cargo xtask check`: format, clippy, documentation. No warning passes.
 
+use crate::faces::npm::PACK;
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, toolchain};
-
-/// The program that packs the npm package, a workspace of its own.
-const PACK: &str = "bindings/js/pack/Cargo.toml";
 
 /// The package of the fuzzing targets, a workspace of its own.
 const FUZZING: &str = "fuzz/Cargo.toml";

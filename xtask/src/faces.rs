@@ -8,7 +8,7 @@ mod dataclasses;
 mod jco;
 pub(crate) mod module;
 mod node;
-mod npm;
+pub(crate) mod npm;
 mod python;
 mod python_json;
 mod typescript;
@@ -16,6 +16,7 @@ mod typescript;
 use std::path::Path;
 
 use self::bench::Runner;
+use crate::needs::{self, Need, Needed};
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, component};
@@ -25,38 +26,13 @@ pub(crate) struct Face {
     /// As the command is called.
     name: &'static str,
     /// What its build and its tests start, with the package of Debian that has it.
-    needs: &'static [(Need, &'static str)],
+    needs: &'static [Needed],
     /// Builds it.
     build: fn(&Place) -> Result<(), Failure>,
     /// Runs its tests; it was built.
     test: fn(&Place) -> Result<(), Failure>,
     /// Builds what measures it, as users have it; how that is started.
     runners: fn(&Place) -> Result<Vec<Runner>, Failure>,
-}
-
-/// Something of the system.
-enum Need {
-    /// A program in PATH.
-    Program(&'static str),
-    /// A file, such as a header.
-    File(&'static str),
-}
-
-impl Need {
-    fn is_there(&self) -> bool {
-        match self {
-            Need::Program(name) => {
-                std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(name).is_file())
-            }
-            Need::File(path) => Path::new(path).exists(),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Need::Program(name) | Need::File(name) => name,
-        }
-    }
 }
 
 /// All faces, in the order in which they are built and tested.
@@ -109,19 +85,5 @@ pub(crate) fn measure(place: &Place, bench: &Path, whole: bool) -> Result<(), Fa
 
 /// Said before minutes of compiling, not after.
 pub(crate) fn check_needs(faces: &[&Face]) -> Result<(), Failure> {
-    let needs = faces.iter().flat_map(|face| face.needs);
-    let (mut absent, mut packages): (Vec<&str>, Vec<&str>) =
-        needs.filter(|(need, _)| !need.is_there()).map(|(need, package)| (need.name(), *package)).unzip();
-    for list in [&mut absent, &mut packages] {
-        list.sort_unstable();
-        list.dedup();
-    }
-    if absent.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "{} not found. On Debian 12 install what is missing by\n    apt-get install --no-install-recommends {}",
-        absent.join(", "),
-        packages.join(" ")
-    ))
+    needs::check(faces.iter().flat_map(|face| face.needs))
 }

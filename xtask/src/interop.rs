@@ -2,9 +2,7 @@
 //! are installed for it aside from the system. Needs root, and these programs. `--whole`: what those clients do, so often that chance shows;
 //! that writes docs/sender-matrix.md.
 
-use std::env;
-use std::path::{Path, PathBuf};
-
+use crate::needs::{self, Need, Needed};
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, component, test, toolchain};
@@ -18,32 +16,30 @@ const WHOLE: &str = "--whole";
 /// How many run at a time: most of them wait for other programs, most of the time.
 const AT_A_TIME: &str = "6";
 
-/// Programs, each with the package of Debian that has it.
-const PROGRAMS: [(&str, &str); 11] = [
-    ("postfix", "postfix"),
-    ("postcat", "postfix"),
-    ("postconf", "postfix"),
-    ("postqueue", "postfix"),
-    ("dovecot", "dovecot-lmtpd"),
-    ("openssl", "openssl"),
-    ("opendkim", "opendkim"),
-    ("ip", "iproute2"),
-    ("nsenter", "util-linux"),
-    ("unshare", "util-linux"),
-    ("npm", "npm"),
+/// What is started, with the package of Debian that has it.
+const NEEDS: [Needed; 12] = [
+    (Need::Program("postfix"), "postfix"),
+    (Need::Program("postcat"), "postfix"),
+    (Need::Program("postconf"), "postfix"),
+    (Need::Program("postqueue"), "postfix"),
+    (Need::Program("dovecot"), "dovecot-lmtpd"),
+    (Need::Program("openssl"), "openssl"),
+    (Need::Program("opendkim"), "opendkim"),
+    (Need::Program("ip"), "iproute2"),
+    (Need::Program("nsenter"), "util-linux"),
+    (Need::Program("unshare"), "util-linux"),
+    (Need::Program("npm"), "npm"),
+    // No program to call.
+    (Need::File(LMTP), "dovecot-lmtpd"),
 ];
 
-/// A file of Dovecot that is no program to call.
-const LMTP: (&str, &str) = ("/usr/lib/dovecot/lmtp", "dovecot-lmtpd");
+const LMTP: &str = "/usr/lib/dovecot/lmtp";
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     if toolchain::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
         return Err("these tests start Postfix, and need root for that; run `cargo xtask interop` as root".to_owned());
     }
-    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    if let Some(missing) = missing(&folders, Path::new("/")) {
-        return Err(missing);
-    }
+    needs::check(&NEEDS)?;
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;
     steps.step("build the tests", || test::build(place))?;
@@ -72,38 +68,13 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     })
 }
 
-/// What is missing and how to install it, if anything is.
-fn missing(folders: &[PathBuf], root: &Path) -> Option<Failure> {
-    let is_here = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
-    let mut absent: Vec<(&str, &str)> = PROGRAMS.into_iter().filter(|(program, _)| !is_here(program)).collect();
-    if !root.join(LMTP.0.trim_start_matches('/')).is_file() {
-        absent.push(LMTP);
-    }
-    if absent.is_empty() {
-        return None;
-    }
-    let names: Vec<_> = absent.iter().map(|(program, _)| *program).collect();
-    let mut packages: Vec<_> = absent.iter().map(|(_, package)| *package).collect();
-    packages.dedup();
-    let mut command = String::new();
-    if packages.contains(&"postfix") {
-        // Else its installation asks, and sets up a mail system that nobody wants here.
-        command.push_str("echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections && ");
-    }
-    let packages = packages.join(" ");
-    command.push_str(&format!("DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends {packages}"));
-    Some(format!(
-        "{} not found in PATH ({}). On Debian 12 install what is missing by\n    {command}\nNo service of the system is used or has to run",
-        names.join(", "),
-        env::join_paths(folders).unwrap_or_default().to_string_lossy()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::path::PathBuf;
+    use std::{env, fs};
 
     use super::*;
+    use crate::needs::System;
 
     /// A folder that is removed when the test has ended, however it ends.
     struct Folder(PathBuf);
@@ -131,21 +102,21 @@ mod tests {
     #[test]
     fn nothing_is_missing() {
         let folder = Folder::new("all");
-        folder.add(&PROGRAMS.map(|(program, _)| program));
-        folder.add(&[LMTP.0]);
-        assert_eq!(missing(&[folder.0.join("none"), folder.0.clone()], &folder.0), None);
+        folder.add(&NEEDS.map(|(Need::Program(name) | Need::File(name), _)| name));
+        assert_eq!(System::new(&[folder.0.join("none"), folder.0.clone()], &folder.0).missing(&NEEDS), None);
     }
 
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         let folder = Folder::new("some");
+        let system = System::new(std::slice::from_ref(&folder.0), &folder.0);
         folder.add(&["postfix", "postcat", "postconf", "postqueue", "dovecot", "opendkim", "ip", "nsenter", "unshare", "npm"]);
-        let words = missing(std::slice::from_ref(&folder.0), &folder.0).expect("two are missing");
+        let words = system.missing(&NEEDS).expect("two are missing");
         assert!(words.starts_with("openssl, /usr/lib/dovecot/lmtp not found"), "{words}");
         assert!(words.contains("--no-install-recommends openssl dovecot-lmtpd\n") && !words.contains("debconf"), "{words}");
-        folder.add(&["openssl", LMTP.0]);
+        folder.add(&["openssl", LMTP]);
         fs::remove_file(folder.0.join("postconf")).expect("it was there");
-        let words = missing(std::slice::from_ref(&folder.0), &folder.0).expect("one is missing");
+        let words = system.missing(&NEEDS).expect("one is missing");
         assert!(words.contains("debconf-set-selections && ") && words.contains("recommends postfix\n"), "{words}");
     }
 }

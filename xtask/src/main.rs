@@ -6,6 +6,7 @@ mod component;
 mod faces;
 mod inspect;
 mod interop;
+mod needs;
 mod place;
 mod reproducible;
 mod serve;

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Face, Need};
+use super::{Face, Need, Needed};
 use crate::place::Place;
 use crate::{Failure, component, toolchain};
 
@@ -15,7 +15,7 @@ use crate::{Failure, component, toolchain};
 pub(super) const FACE: Face =
     Face { name: "c-library", needs: NEEDS, build, test: tests_in_c::run, runners: tests_in_c::runners };
 
-const NEEDS: &[(Need, &str)] = &[
+const NEEDS: &[Needed] = &[
     (Need::Program("gcc"), "gcc"),
     (Need::Program("nm"), "binutils"),
     (Need::Program("pkg-config"), "pkg-config"),

@@ -30,7 +30,7 @@ const MODULES: [&str; 5] = ["errors", "contract", "convert", "policy", "bindings
 const COPIED: [&str; 6] = ["package.json", "node.js", "node.cjs", "browser.js", "index.d.ts", "contract.d.ts"];
 
 /// The program that packs, in a workspace of its own.
-const PACK: &str = "bindings/js/pack/Cargo.toml";
+pub(crate) const PACK: &str = "bindings/js/pack/Cargo.toml";
 const PROGRAM: &str = "smtp-fallback-js-pack";
 
 const WASM: &str = "smtp-fallback-policy.wasm";
