@@ -25,16 +25,22 @@ from smtp_fallback import (
 )
 from typed import plain, typed, without_nulls
 
-FOLDER = Path(__file__).parents[2] / "vectors"
+TESTS = Path(__file__).parents[2]
+FOLDER = TESTS / "vectors"
 SECRET = "0123456789abcdef"
 
 Open = Callable[..., Policy]
 """Makes a policy: of a text or none, with this `secret`."""
 
 
-def files() -> Iterator[Path]:
-    """All vectors, in the order of their names."""
-    for folder, folders, names in os.walk(FOLDER):
+def frozen() -> list[Path]:
+    """The folders of the published versions, each with its component and vectors of its own."""
+    return sorted(path.parent for path in (TESTS / "frozen").glob("*/policy.wit"))
+
+
+def files(root: Path = FOLDER) -> Iterator[Path]:
+    """All vectors in this folder, in the order of their names."""
+    for folder, folders, names in os.walk(root):
         folders.sort()
         yield from (Path(folder) / name for name in sorted(names) if name.endswith(".json"))
 
