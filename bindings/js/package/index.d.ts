@@ -15,7 +15,8 @@ export type * from './contract.js';
 export interface PolicyOptions {
   /**
    * Keys the hashes of networks and mails (A33, A35): at best 16 random octets or more, shared by all hosts that share records, and never from the
-   * policy file. Of a text its octets in UTF-8 count. Without one no mail is recognised, and a warning says so.
+   * policy file. Of a text its octets in UTF-8 count. Without one that of the
+   * policy before; with none at all no mail is recognised, and a warning says so.
    */
   secret?: string | Uint8Array | readonly number[] | null;
 }

@@ -78,6 +78,7 @@ function refused(object, problem, write) {
   return new ArgumentError('', problem);
 }
 
+const encoder = new TextEncoder();
 const CONFIGURE = border('configure');
 const KEYS = border('keys');
 const DECIDE = border('decide');
@@ -90,10 +91,15 @@ export class Policy {
   /** The policy in force as it was configured, for a fresh instance; null without one. */
   #inForce = null;
   #summary = null;
+  /** It is the policy's for life, unless another is given: else refused mail would no longer be recognised. */
+  #secret = '';
 
   constructor(policy, options) {
     if (policy === undefined || policy === null) {
-      checkOptions(options);
+      const secret = this.#secretOf(options);
+      // Written for its checks.
+      CONFIGURE.write(['', secret]);
+      this.#secret = Array.from(secret);
     } else {
       this.configure(policy, options);
     }
@@ -104,13 +110,15 @@ export class Policy {
   }
 
   configure(policy, options) {
-    const values = [policyText(policy), secretOctets(options)];
+    const secret = this.#secretOf(options);
+    const values = [policyText(policy), secret];
     const text = CONFIGURE.write(values);
     const { ok, err } = this.#answer(CONFIGURE, text, values);
     if (err !== undefined) {
       throw new PolicyError(err);
     }
     this.#inForce = text;
+    this.#secret = Array.from(secret);
     this.#summary = CONFIGURE.read(ok);
     return this.#summary;
   }
@@ -137,6 +145,13 @@ export class Policy {
     if (object !== null) {
       guarded(where, 'close', () => object.free());
     }
+  }
+
+  /** The secret that is given, or the one before. */
+  #secretOf(options) {
+    checkOptions(options);
+    const secret = options?.secret ?? this.#secret;
+    return typeof secret === 'string' ? encoder.encode(secret) : secret;
   }
 
   #call(called, values) {
@@ -202,14 +217,6 @@ function checkOptions(options) {
       throw new ArgumentError('options', `there is no field ${JSON.stringify(name)}, expected secret`);
     }
   }
-}
-
-const encoder = new TextEncoder();
-
-function secretOctets(options) {
-  checkOptions(options);
-  const secret = options?.secret ?? '';
-  return typeof secret === 'string' ? encoder.encode(secret) : secret;
 }
 
 /** A function that needs no policy. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -80,11 +81,11 @@ def read_keys(answer: Any) -> tuple[Key, ...]:
     return tuple([read_key(key) for key in answer])
 
 
+_NO_OCTET = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that stand for no octet: those that do are U+DC80 to U+DCFF."""
+
+
 def unicode(text: str) -> str:
     """Python carries octets that are no UTF-8 as lone surrogates, and a client may send any octets. The contract has Unicode text: what
     is none becomes U+FFFD, as in hosts in Rust, so that both recognise the same mail."""
-    try:
-        octets = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        octets = text.encode("utf-8", "replace")
-    return octets.decode("utf-8", "replace")
+    return _NO_OCTET.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")

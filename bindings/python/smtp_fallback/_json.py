@@ -47,7 +47,13 @@ from .contract import (
 
 _Item = TypeVar("_Item")
 
-_BOOL = {True: "true", False: "false"}
+
+def _bool(value: bool) -> str:
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    raise TypeError("True or False is expected")
 
 
 def _integer(value: int, bits: int) -> str:
@@ -113,12 +119,12 @@ def write_connection(value: Connection) -> str:
         ',"listener":', _text(value.listener),
         ',"ehlo-name":', "null" if value.ehlo_name is None else _text(value.ehlo_name),
         ',"tls":', write_tls(value.tls),
-        ',"authenticated":', _BOOL[value.authenticated],
-        ',"listener-offers":', _BOOL[value.listener_offers],
-        ',"keyword-shown":', _BOOL[value.keyword_shown],
-        ',"acknowledged":', _BOOL[value.acknowledged],
-        ',"reachable-over-ipv4":', _BOOL[value.reachable_over_ipv4],
-        ',"ipv4-arrivals-visible":', _BOOL[value.ipv4_arrivals_visible],
+        ',"authenticated":', _bool(value.authenticated),
+        ',"listener-offers":', _bool(value.listener_offers),
+        ',"keyword-shown":', _bool(value.keyword_shown),
+        ',"acknowledged":', _bool(value.acknowledged),
+        ',"reachable-over-ipv4":', _bool(value.reachable_over_ipv4),
+        ',"ipv4-arrivals-visible":', _bool(value.ipv4_arrivals_visible),
         ',"now":', _integer(value.now, 64),
         ',"nonce":', _integer(value.nonce, 32),
         ',"records":', _list([write_stored_record(each) for each in _items(value.records)]),
@@ -157,7 +163,7 @@ def write_dkim(value: Dkim) -> str:
         '{"result":', _text(value.result),
         ',"domain":', _text(value.domain),
         ',"selector":', _text(value.selector),
-        ',"testing":', _BOOL[value.testing],
+        ',"testing":', _bool(value.testing),
         "}",
     ))
 

@@ -203,7 +203,11 @@ class Library:
         """In the child of a fork, in place of a handle that was in use before it."""
         with self._lock:
             if self._handle is old:
-                handle = _Handle(self._functions, self._settings)
+                try:
+                    handle = _Handle(self._functions, self._settings)
+                except SmtpFallbackError as error:
+                    # It was opened once, so this is a failure and no mistake of the caller's: mail passes.
+                    raise Failed(f"after the fork: {error}") from None
                 if self._policy_json is not None:
                     status, answer = handle.call("reload", self._policy_json)
                     if status != OK:

@@ -135,6 +135,8 @@ class Wasmtime:
         instance = self._new()
         summary = self._configured(instance, policy_json)
         with self._lock:
+            if self._closed:
+                raise ValueError("this policy is closed")
             self._instance, self._policy_json = instance, policy_json
         return summary
 

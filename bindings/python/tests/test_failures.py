@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import smtp_fallback
 from backends import BACKENDS, CONNECTION, ENVELOPE, FAILED, MESSAGE, opened
 from smtp_fallback import (
     ArgumentError,
@@ -56,6 +58,7 @@ class Arguments(unittest.TestCase):
             (r"connection.tls.names\[0\]: expected str, found int 1", (_with(tls=Verified(one)),)),
             ("connection.tls: expected Tls, one of none, encrypted, found str 'verified'", (_with(tls="verified"),)),
             ("connection.authenticated: expected bool, found str 'no'", (_with(authenticated="no"),)),
+            ("connection.authenticated: expected bool, found int 1", (_with(authenticated=1),)),
             ("connection.nonce: expected an integer from 0 to 4294967295, found int 4294967296", (_with(nonce=1 << 32),)),
             ("connection.now: expected an integer from 0 to .*, found int -1", (_with(now=-1),)),
             ("connection.now: expected an integer from 0 to .*, found float 1.5", (_with(now=1.5),)),
@@ -209,6 +212,27 @@ class Forks(unittest.TestCase):
                         _exit_with(lambda policy=policy: isinstance(policy.decide(CONNECTION, ENVELOPE, MESSAGE, FAILED).verdict, Refuse))
                     self.assertEqual(os.waitpid(child, 0)[1], 0)
                     self.assertIsInstance(policy.decide(CONNECTION, ENVELOPE, MESSAGE, FAILED).verdict, Refuse)
+
+    def test_a_child_without_the_component_lets_mail_pass(self) -> None:
+        """As in an upgrade, where the file is away for a moment. The C library reads it again; the other way has it in memory."""
+
+        def is_as_expected(policy: Policy, backend: str) -> bool:
+            decision = policy.decide(CONNECTION, ENVELOPE, MESSAGE, FAILED)
+            if backend == "wasmtime":
+                return isinstance(decision.verdict, Refuse)
+            return decision.verdict is Verdict.ACCEPT and "after the fork" in (decision.failure or "")
+
+        for backend in BACKENDS:
+            with self.subTest(backend), tempfile.TemporaryDirectory() as folder:
+                component = Path(folder) / "component.wasm"
+                shutil.copy(Path(smtp_fallback.__file__).with_name("smtp-fallback-policy.wasm"), component)
+                with opened(backend, component=component) as policy:
+                    policy.decide(CONNECTION)
+                    component.unlink()
+                    child = os.fork()
+                    if child == 0:
+                        _exit_with(lambda policy=policy, backend=backend: is_as_expected(policy, backend))
+                    self.assertEqual(os.waitpid(child, 0)[1], 0)
 
     def test_no_thread_is_there_before_the_first_call(self) -> None:
         """In a process of its own, which has compiled no component yet."""

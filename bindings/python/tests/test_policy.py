@@ -106,8 +106,11 @@ class OnEachBackend(unittest.TestCase):
                 keys = [policy.keys(CONNECTION, ENVELOPE, replace(MESSAGE, message_id=text)) for text in messages]
                 self.assertEqual(keys[0], keys[1])
                 self.assertNotEqual(keys[0], policy.keys(CONNECTION, ENVELOPE, MESSAGE))
-                # A high surrogate alone stands for no octet.
-                policy.decide(CONNECTION, ENVELOPE, replace(MESSAGE, message_id="\ud800 \0"), FAILED)
+                # A high surrogate alone stands for no octet, and spoils none that does.
+                halves = ["<\ud800\udcff@x>", "<\ufffd\ufffd@x>", "<??@x>"]
+                keys = [policy.keys(CONNECTION, ENVELOPE, replace(MESSAGE, message_id=text)) for text in halves]
+                self.assertEqual(keys[0], keys[1])
+                self.assertNotEqual(keys[0], keys[2])
                 self.assertEqual(policy.parse_authentication_results(["mx.example; spf=pass \udcff"], ["other"]).dkim, None)
 
     def test_tls_with_names(self) -> None:
@@ -171,6 +174,9 @@ class OnEachBackend(unittest.TestCase):
                 policy.close()
                 with self.assertRaisesRegex(ValueError, "closed"):
                     policy.decide(CONNECTION)
+                with self.assertRaisesRegex(ValueError, "closed"):
+                    policy.configure({})
+                self.assertIsNotNone(policy.summary)
 
 
 def _numbered(number: int) -> Connection:

@@ -83,6 +83,28 @@ test('records go in as they came out, and as numbers', () => {
   assert.equal(api.inspect(records.find(({ key }) => key.kind === 'network')).network, '2001:db8::/64');
 });
 
+test('half of a character counts as U+FFFD', () => {
+  const policy = new Policy({}, { secret: 'x' });
+  const keys = (messageId) => policy.keys(client, envelope, { ...message, messageId });
+  assert.deepEqual(keys('<\ud800@example.net>'), keys('<\ufffd@example.net>'));
+  assert.notDeepEqual(keys('<\ud800@example.net>'), keys('<?@example.net>'));
+});
+
+test('the secret stays until another is given', () => {
+  const exact = (policy) => policy.decide(client, envelope, message, failing).records.find(({ key }) => key.kind === 'exact')?.key.address;
+  const expected = exact(new Policy({}, { secret: 'one' }));
+  assert.notEqual(expected, undefined);
+  const reloaded = new Policy({}, { secret: 'one' });
+  reloaded.configure({ url: 'https://www.example.org/' });
+  assert.equal(exact(reloaded), expected);
+  const later = new Policy(null, { secret: Uint8Array.from(Buffer.from('one')) });
+  later.configure({});
+  assert.equal(exact(later), expected);
+  later.configure({}, { secret: 'two' });
+  assert.notEqual(exact(later), expected);
+  assert.throws(() => new Policy(null, { secret: 5 }), api.ArgumentError);
+});
+
 test('the secret counts, and a text stands for its octets', () => {
   const mail = (secret) => new Policy({}, { secret }).decide(client, envelope, message, failing).records.find(({ key }) => key.kind === 'exact')?.key.address;
   assert.equal(mail('é'), mail(Uint8Array.of(0xc3, 0xa9)));
@@ -141,8 +163,7 @@ test('a wrong argument is named as the caller wrote it', () => {
   wrong(decide({ ...client, records: [{ key: { ...key, address: '2001::x' }, value: [] }] }), 'connection.records[0].key.address', '"2001::x" is no IP address');
   wrong(decide({ ...client, records: [{ key, value: [0, 256] }] }), 'connection.records[0].value[1]', 'expected a whole number from 0 to 255, but found 256');
   wrong(decide({ ...client, records: [{ key, value: 'x' }] }), 'connection.records[0].value', 'expected a Uint8Array or an array of octets, but found "x"');
-  wrong(decide({ ...client, ehloName: '\ud800' }), 'connection.ehloName', 'expected a text, but found half of a character');
-  wrong(decide({ ...client, client: '\ud800' }), 'connection.client', 'expected a text, but found half of a character');
+  wrong(decide({ ...client, client: '\ud800' }), 'connection.client', '"\ufffd" is no IP address');
   wrong(decide(client, { mailFrom: '' }), 'envelope.recipients', 'is missing');
   wrong(decide(client, envelope, { ...message, size: NaN }), 'message.size', 'expected a whole number from 0 to 4294967295, but found NaN');
   wrong(decide(client, envelope, message, { dkim: {} }), 'authResults.dkim', 'expected an array, but found an object');

@@ -55,7 +55,7 @@ def run(open_policy: Open, file: Path) -> tuple[int, str | None]:
                 found, expected = runner.step(step), without_nulls(step["expect"])
                 if found != expected:
                     told = f"found    {json.dumps(found)}\n  expected {json.dumps(expected)}"
-                    return runner.calls, f"{file.relative_to(FOLDER)}, step {number}:\n  {told}"
+                    return runner.calls, f"{file.relative_to(TESTS)}, step {number}:\n  {told}"
     finally:
         runner.policy.close()
     return runner.calls, None

@@ -27,7 +27,13 @@ const HELPERS: &str = r#")
 
 _Item = TypeVar("_Item")
 
-_BOOL = {True: "true", False: "false"}
+
+def _bool(value: bool) -> str:
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    raise TypeError("True or False is expected")
 
 
 def _integer(value: int, bits: int) -> str:
@@ -130,7 +136,7 @@ fn write_variant(python: &mut String, contract: &Contract, variant: &Named, case
 /// An expression for the JSON of this value.
 fn write(contract: &Contract, ty: &Type, value: &str) -> String {
     match ty {
-        Type::Bool => format!("_BOOL[{value}]"),
+        Type::Bool => format!("_bool({value})"),
         Type::Integer(bits) => format!("_integer({value}, {bits})"),
         Type::Text => format!("_text({value})"),
         Type::Octets => format!("_octets({value})"),
