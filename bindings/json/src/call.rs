@@ -142,9 +142,9 @@ struct Fields {
     trusted_ids: Vec<String>,
 }
 
-/// Octets, as a text or as numbers: a secret may be either.
-#[derive(Default)]
-struct Octets(Vec<u8>);
+/// Octets that are written as a text, which stands for its UTF-8, or as numbers: a secret may be either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Octets(pub Vec<u8>);
 
 impl<'de> Deserialize<'de> for Octets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -22,5 +22,5 @@
 mod call;
 mod result;
 
-pub use call::{Arguments, Call, CallError, FUNCTIONS};
+pub use call::{Arguments, Call, CallError, FUNCTIONS, Octets};
 pub use result::{answer, print, print_result};

@@ -24,7 +24,7 @@
  *     {"code": "policy", "message": "what is wrong, where, and what to do", "errors": [...]}
  *
  * where "code" is the code's name in lower case without SMTP_FALLBACK_, and "errors" is there for "policy" alone: the errors that `configure`
- * in wit/policy.wit has, each with its place; none where a policy-file could not be read. *answer is NULL only where memory ran out.
+ * in wit/policy.wit has, each with its place; none where a policy-file could not be read. *answer is NULL only after SMTP_FALLBACK_PANIC. Where memory runs out, the process ends.
  *
  * THREADS. A handle may be used by any number of threads at once, and several handles may be open. smtp_fallback_close is the exception: no
  * call with this handle may be running, or made later. At most "instances" calls run at once; others wait, for as long as "deadline-ms".
@@ -114,6 +114,7 @@ int smtp_fallback_keys(smtp_fallback *handle, const char *arguments, char **answ
  *    "message": {"message-id": "<1@example.org>", "date": null, "from-domain": "example.org", "size": 1000},
  *    "auth-results": {"spf-mail-from": {"result": "fail", "domain": "example.org"}, "dkim": []}}
  *
+ * where "now" is the time in seconds since 1970, and "nonce" is drawn at random for each connection, as every host does (wit/policy.wit),
  * gives {"verdict": "accept" | "continue" | {"refuse": {"code": 421, "enhanced-code": "4.4.8", "lines": [...], "close": true}}, "reason": ...}.
  *
  * With a store the handle looks records up and stores those of the decision: "records" is [] in the arguments (anything else is

@@ -66,7 +66,11 @@ impl From<Failure> for Error {
 /// `answer` is NULL or a place for a text.
 pub(crate) unsafe fn guarded(answer: *mut *mut c_char, work: impl FnOnce() -> Result<String, Error>) -> c_int {
     // SAFETY: the caller's duty.
-    let place = unsafe { answer.as_mut() };
+    let mut place = unsafe { answer.as_mut() };
+    // Whatever happens, there is something in it that can be freed.
+    if let Some(place) = &mut place {
+        **place = std::ptr::null_mut();
+    }
     let whole = AssertUnwindSafe(|| {
         let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let words = panic.downcast_ref::<&str>().map(|&text| text.to_owned());

@@ -1,7 +1,7 @@
 //! A component with its policy, from opening to closing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use smtp_fallback_daemon::policy::Question;
@@ -16,6 +16,8 @@ use crate::settings::{Policy, Settings, read_policy};
 
 /// After a store could not be opened, calls say so without trying for this long: a mail server has many calls.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Or so many times what the last try took: a host that hangs is not to hold up much of the mail.
+const STORE_PAUSES: u32 = 10;
 
 /// What a caller holds.
 pub struct Handle {
@@ -25,7 +27,9 @@ pub struct Handle {
     process: AtomicU32,
     /// With a store, from the first call on.
     records: OnceLock<Records>,
-    /// Held while the store is being opened: when that failed last, and why.
+    /// Held while the store is being opened.
+    opening: Mutex<()>,
+    /// Why it could not be opened last, and until when that is not tried again.
     no_records: Mutex<Option<(Instant, Error)>>,
 }
 
@@ -54,6 +58,7 @@ impl Handle {
             policies: Arc::new(policies),
             process: AtomicU32::new(0),
             records: OnceLock::new(),
+            opening: Mutex::new(()),
             no_records: Mutex::new(None),
         };
         Ok((handle, print(&summary)))
@@ -105,19 +110,16 @@ impl Handle {
             let decided = self.policies.pool().decide(&connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref());
             return Ok(decision(&decided.decision, decided.failure.map(|failure| failure.to_string())));
         };
-        let Arguments { connection, envelope, message, auth_results: results } = without_records(case)?;
-        let (decided, failure) = records.decide(Question { connection, envelope, message, results });
+        let (decided, failure) = records.decide(without_records(case)?);
         Ok(decision(&decided, failure))
     }
 
     fn explain(&self, case: Arguments) -> Result<String, Error> {
-        let mut case = case;
-        if let Some(records) = self.records()? {
-            case = without_records(case)?;
-            records.look_up(&mut case.connection, case.envelope.as_ref(), case.message.as_ref());
-        }
-        let Arguments { connection, envelope, message, auth_results } = case;
-        let words = self.policies.pool().explain(&connection, envelope.as_ref(), message.as_ref(), auth_results.as_ref());
+        let Question { connection, envelope, message, results } = match self.records()? {
+            Some(records) => records.look_up(without_records(case)?),
+            None => question(case),
+        };
+        let words = self.policies.pool().explain(&connection, envelope.as_ref(), message.as_ref(), results.as_ref());
         Ok(print(&words?))
     }
 
@@ -136,21 +138,32 @@ impl Handle {
         }
     }
 
+    fn failed(&self) -> Option<(Instant, Error)> {
+        self.no_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The records, where the settings name a store.
     fn records(&self) -> Result<Option<&Records>, Error> {
         let Some(store) = &self.settings.store else { return Ok(None) };
         if let Some(records) = self.records.get() {
             return Ok(Some(records));
         }
-        let mut failed = self.no_records.lock().unwrap_or_else(PoisonError::into_inner);
+        let _opening = match (self.failed(), self.opening.try_lock()) {
+            (_, Ok(opening)) => opening,
+            (_, Err(TryLockError::Poisoned(opening))) => opening.into_inner(),
+            // One call waits for a store that gave no answer before, and not all of them.
+            (Some((_, error)), Err(TryLockError::WouldBlock)) => return Err(error),
+            (None, Err(TryLockError::WouldBlock)) => self.opening.lock().unwrap_or_else(PoisonError::into_inner),
+        };
         if let Some(records) = self.records.get() {
             return Ok(Some(records));
         }
-        if let Some((at, error)) = &*failed
-            && at.elapsed() < STORE_PAUSE
+        if let Some((until, error)) = self.failed()
+            && Instant::now() < until
         {
-            return Err(error.clone());
+            return Err(error);
         }
+        let began = Instant::now();
         let opened = Records::open(store, self.settings.secret().is_some(), &self.policies, self.settings.store_time());
         match opened {
             Ok(records) => Ok(Some(self.records.get_or_init(|| records))),
@@ -160,7 +173,8 @@ impl Handle {
                     error = error.message(),
                     "there are no decisions until the store can be opened"
                 );
-                *failed = Some((Instant::now(), error.clone()));
+                let pause = STORE_PAUSE.max(STORE_PAUSES * began.elapsed());
+                *self.no_records.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now() + pause, error.clone()));
                 Err(error)
             }
         }
@@ -198,9 +212,14 @@ fn decision(decision: &Decision, failure: Option<String>) -> String {
     text
 }
 
-fn without_records(case: Arguments) -> Result<Arguments, Error> {
+fn question(case: Arguments) -> Question {
+    let Arguments { connection, envelope, message, auth_results: results } = case;
+    Question { connection, envelope, message, results }
+}
+
+fn without_records(case: Arguments) -> Result<Question, Error> {
     match case.connection.records.is_empty() {
-        true => Ok(case),
+        true => Ok(question(case)),
         false => {
             let problem = "connection.records: found some, expected none: this handle looks them up in its own store; give []";
             Err(Error::new(Code::Argument, problem))

@@ -8,9 +8,9 @@ use std::time::Duration;
 use smtp_fallback_daemon::beside::Found;
 use smtp_fallback_daemon::policy::{Allowance, Policy, Question};
 use smtp_fallback_daemon::{config, records};
-use smtp_fallback_policy::contract::{Connection, Decision, Envelope, Key, Message};
+use smtp_fallback_policy::contract::Decision;
 use smtp_fallback_store::control::ControlStore;
-use smtp_fallback_store::{Limits, MemoryStore, Secret, Store, StoreError};
+use smtp_fallback_store::{Limits, MemoryStore, Secret, Store};
 use tokio::runtime::Runtime;
 
 use crate::answer::{Code, Error};
@@ -34,6 +34,8 @@ pub(crate) fn check(store: &settings::Store) -> Result<(), Error> {
         settings::Store::Control(path) => found.errors.extend(no_socket(path)),
     }
     for warning in found.warnings {
+        // As it is called here.
+        let warning = warning.replacen("store.path", "store.file", 1);
         tracing::warn!(event = "store", "{warning}");
     }
     match found.errors.is_empty() {
@@ -87,27 +89,30 @@ impl Records {
         let records =
             Records { policy: Some(policy), store: Some(store), runtime: Some(runtime), policies: Arc::clone(policies), time };
         if !own_secret {
-            records.take_secret()?;
+            records.take_secret();
         }
         Ok(records)
     }
 
     /// That of the store; of a shared one that gives none, as soon as it does. Until then this process's own, by which mail is recognised
     /// that it refused itself.
-    fn take_secret(&self) -> Result<(), Error> {
+    fn take_secret(&self) {
         let (runtime, store) = self.parts();
-        if let Some(secret) = runtime.block_on(records::secret(store.as_ref())) {
-            return Ok(self.policies.use_secret(&secret)?);
+        if let Some(secret) = runtime.block_on(records::secret(store.as_ref()))
+            && put_in_use(&self.policies, &secret)
+        {
+            return;
         }
         let (store, policies) = (Arc::clone(store), Arc::downgrade(&self.policies));
-        // Ends with the runtime.
         runtime.spawn(async move {
-            let secret = records::secret_later(store.as_ref()).await;
-            if let Some(Err(error)) = policies.upgrade().map(|policies| policies.use_secret(&secret)) {
-                tracing::error!(event = "no-secret", %error, "the secret of the store cannot be used");
+            // Ends with the runtime, and pauses before each turn.
+            loop {
+                let secret = records::secret_later(store.as_ref()).await;
+                if policies.upgrade().is_none_or(|policies| put_in_use(&policies, &secret)) {
+                    return;
+                }
             }
         });
-        Ok(())
     }
 
     /// Decides with the records that are wanted, and stores those of the decision. Says as well why the decision is not the policy's.
@@ -126,37 +131,25 @@ impl Records {
         })
     }
 
-    /// Adds the records that are wanted.
-    pub(crate) fn look_up(&self, connection: &mut Connection, envelope: Option<&Envelope>, message: Option<&Message>) {
-        let (runtime, store) = self.parts();
-        let pool = self.policies.pool();
-        let wanted = async {
-            let mut asked: Vec<Key> = Vec::new();
-            // What the first round finds can name more keys; two rounds are enough (contract, `keys`).
-            for _ in 0..2 {
-                let mut keys = pool.keys(connection, envelope, message);
-                keys.retain(|key| !asked.contains(key));
-                if keys.is_empty() {
-                    break;
-                }
-                connection.records.extend(store.get_many(&keys, connection.now).await?);
-                asked.extend(keys);
-            }
-            Ok::<_, StoreError>(())
-        };
-        // A timer is made inside the runtime.
-        let problem = match runtime.block_on(async { tokio::time::timeout(self.time, wanted).await }) {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        tracing::warn!(event = "store-failure", error = problem, "explaining without records");
+    /// The question with the records that are wanted.
+    pub(crate) fn look_up(&self, question: Question) -> Question {
+        let policy = self.policy.as_ref().expect("present until it is dropped");
+        self.parts().0.block_on(policy.with_records(question, &mut Allowance::new(self.time)))
     }
 
     fn parts(&self) -> (&Runtime, &Arc<dyn Store>) {
         let parts = self.runtime.as_ref().zip(self.store.as_ref());
         parts.expect("present until it is dropped")
     }
+}
+
+/// Whether the policy goes by the store's secret from now on. Where it could not be set anew, the one before stays in force.
+fn put_in_use(policies: &Policies, secret: &Secret) -> bool {
+    let done = policies.use_secret(secret);
+    if let Err(error) = &done {
+        tracing::error!(event = "no-secret", %error, "the secret of the store is not in use yet; this is tried again");
+    }
+    done.is_ok()
 }
 
 impl Drop for Records {

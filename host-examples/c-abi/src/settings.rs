@@ -5,9 +5,11 @@ mod span;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::Deserializer;
-use serde::{Deserialize, Serialize};
+use smtp_fallback_daemon::file;
 use smtp_fallback_embed::Limits;
+use smtp_fallback_json::Octets;
 use smtp_fallback_store::redis::RedisSettings;
 
 use crate::answer::{Code, Error};
@@ -23,7 +25,7 @@ pub(crate) struct Settings {
     #[serde(default)]
     policy_file: Option<PathBuf>,
     #[serde(default)]
-    secret: Option<Secret>,
+    secret: Option<Octets>,
     #[serde(default)]
     pub(crate) store: Option<Store>,
     #[serde(default)]
@@ -71,13 +73,6 @@ enum Inline {
     Object {},
 }
 
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged, expecting = "a text, or a list of octets")]
-enum Secret {
-    Text(String),
-    Octets(Vec<u8>),
-}
-
 impl Settings {
     pub(crate) fn read(text: &str) -> Result<(Settings, Option<String>), Error> {
         let wrong = |problem: String| Error::new(Code::Argument, format!("settings: {problem}"));
@@ -107,10 +102,7 @@ impl Settings {
     }
 
     pub(crate) fn secret(&self) -> Option<&[u8]> {
-        self.secret.as_ref().map(|secret| match secret {
-            Secret::Text(text) => text.as_bytes(),
-            Secret::Octets(octets) => octets,
-        })
+        self.secret.as_ref().map(|Octets(octets)| octets.as_slice())
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -129,15 +121,7 @@ pub(crate) fn read_policy(path: &Path) -> Result<String, Error> {
         let problem = format!("the policy {} cannot be read: {error}; check `policy-file` in the settings", path.display());
         Error::new(Code::Policy, problem)
     };
-    let file = std::fs::metadata(path).map_err(unreadable)?;
-    // From a pipe text may never come, or without an end.
-    if !file.is_file() {
-        return Err(unreadable(std::io::Error::other("it is not a file")));
-    }
-    if file.len() > crate::MAX_OCTETS as u64 {
-        return Err(unreadable(std::io::Error::other(format!("it has {} octets, and a policy has at most 1 MiB", file.len()))));
-    }
-    std::fs::read_to_string(path).map_err(unreadable)
+    file::read(path, crate::MAX_OCTETS as u64, "a policy has at most 1 MiB").map_err(unreadable)
 }
 
 const MIB: usize = 1 << 20;

@@ -118,3 +118,45 @@ fn handles_share_the_records_of_a_host() {
         smtp_fallback_close(second);
     }
 }
+
+/// A host that hangs: its queue of connections is full, and nobody takes one out.
+#[test]
+fn a_host_that_hangs_holds_up_one_call_and_not_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control.sock");
+    let _host = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut waiting = Vec::new();
+    // The system's queue has some hundred places.
+    for _ in 0..10_000 {
+        match runtime.block_on(tokio::net::UnixStream::connect(&socket)) {
+            Ok(stream) => waiting.push(stream),
+            Err(_) => break,
+        }
+    }
+    let settings =
+        CString::new(format!(r#"{{"component": {:?}, "policy": {{}}, "store": {{"control": {socket:?}}}}}"#, component()))
+            .unwrap();
+    let mut handle = null_mut();
+    // SAFETY: a text and a place.
+    let (code, text) = answer(|answer| unsafe { smtp_fallback_open(settings.as_ptr(), &mut handle, answer) });
+    assert_eq!(code, 0, "{text}");
+    let decide = || {
+        let began = std::time::Instant::now();
+        let mail = mail("end-of-data", 1);
+        // SAFETY: both are open until the end.
+        let (code, text) = answer(|answer| unsafe { smtp_fallback_decide(handle, mail.as_ptr(), answer) });
+        assert_eq!(code, 4, "{text}");
+        began.elapsed()
+    };
+    let first = decide();
+    assert!(first > std::time::Duration::from_secs(1), "it did not hang: {first:?}");
+    // For ten times as long nobody waits again.
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let next = decide();
+        assert!(next < std::time::Duration::from_millis(500), "{next:?}");
+    }
+    // SAFETY: opened above, and closed once.
+    unsafe { smtp_fallback_close(handle) };
+}

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use smtp_fallback_policy::contract::CONTRACT_VERSION;
-use smtp_fallback_store::control::{About, ControlStore};
+use smtp_fallback_store::control::{About, ControlError, ControlStore};
 
 use crate::fail::Fail;
 use crate::output::Output;
@@ -73,13 +73,20 @@ pub(crate) async fn run(options: VersionOptions, socket: &Path) -> Result<(), Fa
         }
     }
     output.finish()?;
-    if versions.differ() { Err(Fail::Wrong) } else { Ok(()) }
+    match &versions {
+        Versions { file: Some(_), no_host: Some(error), .. } => Err(Fail::Other(format!("nothing to compare with: {error}"))),
+        versions if versions.differ() => Err(Fail::Wrong),
+        _ => Ok(()),
+    }
 }
 
 /// What the host says of itself; why it says nothing. That is no failure: the program's own version can be told all the same.
 async fn about(socket: &Path) -> Result<About, String> {
     let host = ControlStore::connect(socket).await.map_err(|error| error.to_string())?;
-    host.about().await.map_err(|error| error.to_string())
+    host.about().await.map_err(|error| match error {
+        ControlError::Refused(error) => format!("it does not say ({error}); it may be older than this program"),
+        error => error.to_string(),
+    })
 }
 
 impl Versions {
@@ -94,7 +101,7 @@ impl Versions {
                     socket.display()
                 ),
             }),
-            None => lines.extend(no_host.as_ref().map(|error| format!("no host: {error}"))),
+            None => lines.extend(no_host.as_ref().map(|error| format!("the host was not asked: {error}"))),
         }
         if let Some(File { path, octets, sha256, contract }) = file {
             let contract = match contract {

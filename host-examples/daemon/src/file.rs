@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The text of a file of at most so many octets; `expected` says in words what it may have. From what is no file (a pipe, a device) text
 /// may never come, or come without an end, and a server that waits for it does not heed SIGTERM.
-pub(crate) fn read(path: &Path, most: u64, expected: &str) -> io::Result<String> {
+pub fn read(path: &Path, most: u64, expected: &str) -> io::Result<String> {
     let file = std::fs::metadata(path)?;
     if !file.is_file() {
         return Err(io::Error::other("it is not a file"));

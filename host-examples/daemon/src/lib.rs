@@ -22,7 +22,7 @@ pub mod beside;
 pub mod check;
 pub mod config;
 pub mod domain;
-mod file;
+pub mod file;
 pub mod log;
 pub mod memory;
 pub mod notify;

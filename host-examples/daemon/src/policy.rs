@@ -174,10 +174,29 @@ impl Policy {
             self.decided(client, id, &question, None, &decision);
             return (decision, None);
         };
+        let asked = self.look_up(decider.as_ref(), &mut question, time).await;
+        let mut decision = decide(decider.as_ref(), &question);
+        self.decided(client, id, &question, fingerprint(&asked), &decision);
+        let updates = std::mem::take(&mut decision.records);
+        let told = Told::by(&decision.verdict);
+        let pending = if updates.is_empty() { None } else { Some(Pending { question, asked, told, updates }) };
+        (decision, pending)
+    }
+
+    /// Fills in the records that the policy wants, as it does before a decision: for whoever wants to see that.
+    pub async fn with_records(&self, mut question: Question, time: &mut Allowance) -> Question {
+        if let Some(decider) = self.decider() {
+            self.look_up(decider.as_ref(), &mut question, time).await;
+        }
+        question
+    }
+
+    /// Fills in the records that are wanted; gives their keys, found or not.
+    async fn look_up(&self, decider: &dyn Decider, question: &mut Question, time: &mut Allowance) -> Vec<Key> {
         let mut asked: Vec<Key> = Vec::new();
         // What the first round finds can name more keys; two rounds are enough (contract, `keys`).
         for _ in 0..2 {
-            let Question { connection, envelope, message, .. } = &question;
+            let Question { connection, envelope, message, .. } = &*question;
             let mut keys = decider.keys(connection, envelope.as_ref(), message.as_ref());
             keys.retain(|key| !asked.contains(key));
             if keys.is_empty() {
@@ -197,12 +216,7 @@ impl Policy {
                 }
             }
         }
-        let mut decision = decide(decider.as_ref(), &question);
-        self.decided(client, id, &question, fingerprint(&asked), &decision);
-        let updates = std::mem::take(&mut decision.records);
-        let told = Told::by(&decision.verdict);
-        let pending = if updates.is_empty() { None } else { Some(Pending { question, asked, told, updates }) };
-        (decision, pending)
+        asked
     }
 
     fn decided(&self, client: IpAddr, id: Option<&str>, question: &Question, mail: Option<&Key>, decision: &Decision) {

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use smtp_fallback_policy::address::Address;
@@ -99,8 +100,16 @@ fn usable(path: &Path) -> Result<Option<File>, EmbeddedError> {
         return OpenOptions::new().read(true).write(true).open(path).map(Some).map_err(unusable);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let trial = folder.join(format!(".smtp-fallback-check-{}", std::process::id()));
-    fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(unusable)?;
+    // Of its own, also where several threads of one process look.
+    static TRIALS: AtomicU32 = AtomicU32::new(0);
+    let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+    let trial = folder.join(format!(".smtp-fallback-check-{}-{number}", std::process::id()));
+    match fs::create_dir(&trial) {
+        // Left by a process of the same number that was ended here: so it can be made.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(unusable)?,
+    }
+    fs::remove_dir(&trial).map_err(unusable)?;
     Ok(None)
 }
 
@@ -143,4 +152,30 @@ pub async fn secret_later(store: &dyn Store) -> Secret {
 /// The keys of what the policy keeps about an address, for those who ask at the control socket.
 pub fn keys_of(policy: &Policy, client: Address) -> Vec<Key> {
     policy.keys_of(&Connection { ipv4_arrivals_visible: true, ..Connection::new(Stage::EndOfData, client) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_threads_may_look_at_one_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let look = |thread: u32| {
+            let config = config::Store { path: Some(folder.path().join(format!("{thread}.redb"))), ..config::Store::default() };
+            (0..200)
+                .flat_map(|_| {
+                    let mut found = Found::default();
+                    check(&config, &mut found);
+                    found.errors
+                })
+                .collect::<Vec<String>>()
+        };
+        let errors: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || look(thread))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(folder.path().read_dir().expect("the folder").count(), 0, "nothing is left");
+    }
 }

@@ -163,7 +163,7 @@ test('a wrong argument is named as the caller wrote it', () => {
   wrong(decide({ ...client, records: [{ key: { ...key, address: '2001::x' }, value: [] }] }), 'connection.records[0].key.address', '"2001::x" is no IP address');
   wrong(decide({ ...client, records: [{ key, value: [0, 256] }] }), 'connection.records[0].value[1]', 'expected a whole number from 0 to 255, but found 256');
   wrong(decide({ ...client, records: [{ key, value: 'x' }] }), 'connection.records[0].value', 'expected a Uint8Array or an array of octets, but found "x"');
-  wrong(decide({ ...client, client: '\ud800' }), 'connection.client', '"\ufffd" is no IP address');
+  wrong(decide({ ...client, client: '\ud800' }), 'connection.client', '"?" is no IP address');
   wrong(decide(client, { mailFrom: '' }), 'envelope.recipients', 'is missing');
   wrong(decide(client, envelope, { ...message, size: NaN }), 'message.size', 'expected a whole number from 0 to 4294967295, but found NaN');
   wrong(decide(client, envelope, message, { dkim: {} }), 'authResults.dkim', 'expected an array, but found an object');

@@ -9,6 +9,7 @@ import "C"
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand"
 	"os"
 	"time"
 	"unsafe"
@@ -28,13 +29,14 @@ func answer(code C.int, text *C.char, value any) {
 const form = `{
 	"connection": {"stage": "end-of-data", "client": "2001:db8::25", "listener": "mx", "ehlo-name": "mail.example.org", "tls": "none",
 		"authenticated": false, "listener-offers": false, "keyword-shown": false, "acknowledged": false, "reachable-over-ipv4": true,
-		"ipv4-arrivals-visible": false, "now": %d, "nonce": 4, "records": []},
+		"ipv4-arrivals-visible": false, "now": %d, "nonce": %d, "records": []},
 	"envelope": {"mail-from": "smith@example.org", "recipients": ["jones@example.net"]},
 	"message": {"message-id": "<1@example.org>", "from-domain": "example.org", "size": 1000},
 	"auth-results": {"spf-mail-from": {"result": %q, "domain": "example.org"}, "dkim": []}}`
 
 func main() {
-	settings := C.CString(fmt.Sprintf(`{"component": %q, "policy": {}, "instances": 1}`, os.Args[1]))
+	component, _ := json.Marshal(os.Args[1])
+	settings := C.CString(fmt.Sprintf(`{"component": %s, "policy": {}, "instances": 1}`, component))
 	defer C.free(unsafe.Pointer(settings))
 	var policy *C.smtp_fallback
 	var text *C.char
@@ -42,8 +44,9 @@ func main() {
 	answer(C.smtp_fallback_open(settings, &policy, &text), text, &summary)
 	defer C.smtp_fallback_close(policy)
 	fmt.Println("mode:", summary.Mode)
+	random := rand.New(rand.NewSource(time.Now().UnixNano()))
 	for _, spf := range []string{"fail", "pass"} {
-		mail := C.CString(fmt.Sprintf(form, time.Now().Unix(), spf))
+		mail := C.CString(fmt.Sprintf(form, time.Now().Unix(), random.Uint32(), spf))
 		var decision struct{ Verdict, Reason any }
 		answer(C.smtp_fallback_decide(policy, mail, &text), text, &decision)
 		C.free(unsafe.Pointer(mail))

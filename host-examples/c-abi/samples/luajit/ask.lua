@@ -36,6 +36,7 @@ local form = [[{
     "message": {"message-id": "<1@example.org>", "from-domain": "example.org", "size": 1000},
     "auth-results": {"spf-mail-from": {"result": "%s", "domain": "example.org"}, "dkim": []}}]]
 
+math.randomseed(os.time())
 for _, spf in ipairs {"fail", "pass"} do
     local mail = form:format(os.time(), math.random(0, 2 ^ 31 - 1), spf)
     local decision = answer(function(place) return library.smtp_fallback_decide(handle[0], mail, place) end)

@@ -65,7 +65,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("\"store-ms\": 0", "store-ms: found 0, expected 1 to 1000 at line 2"),
         ("\"policy\": 5", "a policy, as a JSON object or as a text at line 2"),
         ("\"secret\": 5", "a text, or a list of octets at line 2"),
-        ("\"secret\": [256]", "a text, or a list of octets at line 2"),
+        ("\"secret\": [256]", "expected an octet, 0 to 255 at line 2"),
         ("\"store\": {}", "expected value at line 2 column 11"),
         ("\"store\": {\"memory\": {}, \"file\": \"/r\"}", "at line 2"),
         (

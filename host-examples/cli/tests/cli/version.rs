@@ -42,7 +42,18 @@ async fn needs_no_host() {
     let ran = run(command).await;
     assert_eq!(ran.status, 0, "{ran:?}");
     assert!(
-        ran.out.contains("contract 0.1.0") && ran.out.contains("no host: ") && ran.out.contains("/no/such/control.sock"),
+        ran.out.contains("contract 0.1.0")
+            && ran.out.contains("the host was not asked: ")
+            && ran.out.contains("/no/such/control.sock"),
         "{ran:?}"
     );
+    // A script that asks whether a file is in force is not to take silence for a yes.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("component.wasm");
+    std::fs::write(&file, b"abc").unwrap();
+    let mut command = program();
+    command.args(["--socket", "/no/such/control.sock", "version"]).arg(&file);
+    let ran = run(command).await;
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.out.contains(COMPONENT) && ran.error.contains("nothing to compare with"), "{ran:?}");
 }
