@@ -50,9 +50,9 @@ impl<'a> Case<'a> {
     pub(crate) fn authenticated_domains(&self) -> Vec<String> {
         let mut domains = Vec::new();
         self.for_each_pass(|domain| {
-            let domain = domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase();
-            if !domain.is_empty() && !domains.contains(&domain) {
-                domains.push(domain);
+            let domain = domain.strip_suffix('.').unwrap_or(domain);
+            if !domain.is_empty() && !domains.iter().any(|known: &String| known.eq_ignore_ascii_case(domain)) {
+                domains.push(domain.to_ascii_lowercase());
             }
         });
         domains

@@ -1,8 +1,10 @@
 //! Which mail is it? (A33) The fingerprint of a mail is the same over IPv6 and over IPv4, and at each retry.
 
+use std::borrow::Cow;
+
 use crate::address::Address;
 use crate::contract::{Connection, Envelope, Key, KeyKind, Message};
-use crate::hash::HashKey;
+use crate::hash::{HashKey, Texts};
 
 /// The keys under which a mail's refusal is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,15 +24,23 @@ impl Fingerprints {
     /// Those of the mail that is being sent; none where the host gave no secret.
     pub(crate) fn of(key: HashKey, connection: &Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Self {
         let Some(envelope) = envelope.filter(|_| key.is_secret()) else { return Fingerprints::default() };
-        let sender = normalised(&envelope.mail_from);
         let message_id = message.and_then(|message| message.message_id.as_deref()).map(bare).unwrap_or_default();
+        let date = message.and_then(|message| message.date.as_deref()).unwrap_or_default().trim();
+        let ehlo_name = connection.ehlo_name.as_deref();
+        let octets = envelope.mail_from.len() + (message_id.len() + date.len()).max(ehlo_name.map_or(0, str::len));
+        let mut texts = Texts::with_capacity(octets + 1);
+        let place = texts.open();
+        add_sender(&envelope.mail_from, texts.out());
+        let sender = texts.close(place);
         let exact = (!message_id.is_empty()).then(|| {
-            let date = message.and_then(|message| message.date.as_deref()).unwrap_or_default();
-            mail_key(KeyKind::Exact, key.fingerprint(EXACT, &[&sender, message_id, date.trim()]))
+            texts.push(message_id, false);
+            texts.push(date, false);
+            mail_key(KeyKind::Exact, key.fingerprint(EXACT, &mut texts))
         });
-        let inferred = connection.ehlo_name.as_deref().filter(|_| !sender.is_empty()).map(|name| {
-            let name = name.to_ascii_lowercase();
-            mail_key(KeyKind::Inferred, key.fingerprint(INFERRED, &[&sender, &name]))
+        let inferred = ehlo_name.filter(|_| sender > 0).map(|name| {
+            texts.out().truncate(place + sender);
+            texts.push(name, true);
+            mail_key(KeyKind::Inferred, key.fingerprint(INFERRED, &mut texts))
         });
         Fingerprints { exact, inferred }
     }
@@ -56,31 +66,38 @@ fn bare(message_id: &str) -> &str {
     text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text)
 }
 
-/// The sender without what changes from mail to mail or from hop to hop: tags of BATV, wraps of SRS, the recipients of VERP, numbers.
-fn normalised(mail_from: &str) -> String {
-    let lower = mail_from.to_ascii_lowercase();
-    let (mut local, mut domain) = lower.rsplit_once('@').unwrap_or((&lower, ""));
-    local = without_batv(local);
-    if let Some((original, at)) = without_srs(local) {
-        (local, domain) = (without_batv(original), at);
+/// Adds the sender, in lower case, without what changes from mail to mail or from hop to hop: tags of BATV, wraps of SRS, the recipients of
+/// VERP, numbers.
+fn add_sender(mail_from: &str, out: &mut Vec<u8>) {
+    let mut lower = Cow::Borrowed(mail_from);
+    if mail_from.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        lower.to_mut().make_ascii_lowercase();
     }
-    let mut sender = String::with_capacity(local.len() + domain.len() + 1);
+    let (mut local, mut domain) = lower.rsplit_once('@').unwrap_or((&lower, ""));
+    // Of most senders there is nothing to take away: all forms have one of these signs.
+    if local.bytes().any(|octet| matches!(octet, b'=' | b'+')) {
+        local = without_batv(local);
+        if let Some((original, at)) = without_srs(local) {
+            (local, domain) = (without_batv(original), at);
+        }
+        local = without_verp(local);
+    }
+    let before = out.len();
     let mut after_digit = false;
-    for c in without_verp(local).chars() {
-        let is_digit = c.is_ascii_digit();
+    for octet in local.bytes() {
+        let is_digit = octet.is_ascii_digit();
         // A number, however long, is one sign: mailing lists and shops count their bounce addresses.
         if !is_digit {
-            sender.push(c);
+            out.push(octet);
         } else if !after_digit {
-            sender.push('#');
+            out.push(b'#');
         }
         after_digit = is_digit;
     }
-    if !sender.is_empty() || !domain.is_empty() {
-        sender.push('@');
-        sender.push_str(domain);
+    if out.len() > before || !domain.is_empty() {
+        out.push(b'@');
+        out.extend_from_slice(domain.as_bytes());
     }
-    sender
 }
 
 /// `prvs=tag=local` (draft-levine-smtp-batv), and what SparkPost and Barracuda write.
@@ -141,7 +158,9 @@ mod tests {
             ("\"a@b\"@example.net", "\"a@b\"@example.net"),
             ("", ""),
         ] {
-            assert_eq!(normalised(mail_from), expected, "{mail_from}");
+            let mut sender = Vec::new();
+            add_sender(mail_from, &mut sender);
+            assert_eq!(String::from_utf8_lossy(&sender), expected, "{mail_from}");
         }
     }
 

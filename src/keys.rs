@@ -4,7 +4,7 @@ use crate::case::Case;
 use crate::contract::{Key, Reason, Stage};
 use crate::fingerprint::Fingerprints;
 use crate::policy::DecideAt;
-use crate::record::{self, Found, MailRecord, address_key, budget_key, network_key};
+use crate::record::{self, Found, MailRead, address_key, budget_key, network_key};
 use crate::{refusal, scope};
 
 /// The keys whose records `decide` reads at this stage: none where the connection is out of scope.
@@ -50,7 +50,7 @@ fn of_arrival(case: &Case<'_>) -> Vec<Key> {
 fn add_mail(case: &Case<'_>, keys: &mut Vec<Key>) {
     for key in fingerprints(case).keys() {
         keys.push(key);
-        if let Found::Record(mail) = record::find::<MailRecord>(&case.connection.records, key) {
+        if let Found::Record(mail) = record::find::<MailRead>(&case.connection.records, key) {
             let network = network_key(mail.network);
             if !keys.contains(&network) {
                 keys.push(network);

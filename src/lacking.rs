@@ -5,8 +5,11 @@ use crate::contract::{AuthResult, Check, Tls};
 use crate::policy::{MAX_FAILED, Requirement};
 use crate::requirement::{self, Outcome, Passes};
 
-/// The checks that stand in the way, with their results: "SPF=none", "DKIM=fail". Made of fixed words only.
-pub(crate) fn failed(case: &Case<'_>) -> Vec<String> {
+/// A check and its result: "SPF", "none". Fixed words only.
+pub(crate) type Word = (&'static str, &'static str);
+
+/// The checks that stand in the way, with their results.
+pub(crate) fn failed(case: &Case<'_>) -> Vec<Word> {
     let mut words = Vec::new();
     collect(case, &case.policy.require, true, |outcome, should_be_met| (outcome == Outcome::Met) != should_be_met, &mut words);
     words
@@ -31,14 +34,12 @@ pub(crate) fn unknown(case: &Case<'_>) -> String {
 }
 
 /// The words in one text: "SPF=none, DKIM=none".
-pub(crate) fn listed(words: &[String]) -> String {
+pub(crate) fn listed(words: &[Word]) -> String {
     // All words there are fit. In place of `join`, which is 600 octets of the component for each type of text.
     let mut text = String::with_capacity(MAX_FAILED);
-    for word in words {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(word);
+    for (check, result) in words {
+        let comma = if text.is_empty() { "" } else { ", " };
+        [comma, check, "=", result].into_iter().for_each(|part| text.push_str(part));
     }
     text
 }
@@ -48,7 +49,7 @@ pub(crate) fn names(requirement: &Requirement) -> String {
     fn name_all(requirement: &Requirement, names: &mut Vec<&str>) {
         let name = match requirement {
             Requirement::Check(check) => check_name(*check),
-            Requirement::Domains(_) => "DOMAIN",
+            Requirement::Domains(_) => DOMAIN,
             Requirement::Any(children) | Requirement::All(children) | Requirement::None(children) => {
                 return children.iter().for_each(|child| name_all(child, names));
             }
@@ -68,7 +69,7 @@ fn collect(
     requirement: &Requirement,
     should_be_met: bool,
     picks: fn(Outcome, bool) -> bool,
-    words: &mut Vec<String>,
+    words: &mut Vec<Word>,
 ) {
     let word = match requirement {
         Requirement::Any(children) | Requirement::All(children) => {
@@ -88,26 +89,29 @@ fn collect(
             if !picks(outcome, should_be_met) {
                 return;
             }
-            let word = match outcome {
-                Outcome::Met => "DOMAIN=listed",
-                Outcome::Unmet => "DOMAIN=not-listed",
-                Outcome::Unknown => "DOMAIN=unknown",
+            let result = match outcome {
+                Outcome::Met => "listed",
+                Outcome::Unmet => "not-listed",
+                Outcome::Unknown => "unknown",
             };
-            word.into()
+            (DOMAIN, result)
         }
     };
     add(words, word);
 }
 
-fn add(words: &mut Vec<String>, word: String) {
+fn add(words: &mut Vec<Word>, word: Word) {
     if !words.contains(&word) {
         words.push(word);
     }
 }
 
-fn word(case: &Case<'_>, check: Check) -> String {
-    [check_name(check), "=", check_word(case, check)].concat()
+fn word(case: &Case<'_>, check: Check) -> Word {
+    (check_name(check), check_word(case, check))
 }
+
+/// What a requirement that is a list of domains is called.
+const DOMAIN: &str = "DOMAIN";
 
 fn check_name(check: Check) -> &'static str {
     match check {

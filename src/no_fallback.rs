@@ -1,7 +1,7 @@
 //! Clients that do not fall back (P15, A34), and those that issue the verb but do not (A37).
 
 use crate::policy::NoFallback;
-use crate::record::{BudgetRecord, LetIn, MailRecord, NetworkRecord, VERB_WATCHED, Window};
+use crate::record::{BudgetRecord, LetIn, MailRead, NetworkRecord, VERB_WATCHED, Window};
 
 /// For so long a network whose verb turned out to be a pretext is not believed, in seconds (A37).
 const NOT_BELIEVED_FOR: u64 = 7 * 24 * 3600;
@@ -11,7 +11,7 @@ const PRETEXTS: usize = 3;
 const UNSEEN_FOR: u64 = 3600;
 
 /// Whether this mail was refused so often, and over such a time, that its client does not fall back.
-pub(crate) fn is_reached(policy: &NoFallback, mail: &MailRecord) -> bool {
+pub(crate) fn is_reached(policy: &NoFallback, mail: &MailRead<'_>) -> bool {
     mail.refusals >= policy.refusals && mail.lasted() >= policy.over.into()
 }
 

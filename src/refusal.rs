@@ -1,36 +1,37 @@
 //! Records of refused mails: made at a refusal, settled when the mail is seen (A33).
 
+use std::borrow::Cow;
+
 use crate::case::Case;
 use crate::contract::{Connection, Key, Link, Listener, MatchKind, RecordUpdate, Stage};
 use crate::explain::Trail;
 use crate::fingerprint::{Fingerprints, tag};
 use crate::lacking;
 use crate::network::Network;
-use crate::policy::MAX_FAILED;
 use crate::record::{
-    self, Found, MailRecord, MessageId, NetworkRecord, RefusedFor, Settled, SettledBy, Waiting, network_key, shortened,
+    self, Found, MailRead, MailRecord, MessageId, NetworkRecord, RefusedFor, Settled, SettledBy, Waiting, network_key, shortened,
 };
 
 /// A mail with the records that are kept about it.
-pub(crate) struct Mail {
-    exact: Kept,
-    inferred: Kept,
+pub(crate) struct Mail<'a> {
+    exact: Kept<'a>,
+    inferred: Kept<'a>,
     /// A record could not be read.
     pub(crate) is_malformed: bool,
 }
 
 /// What is kept under one of the mail's fingerprints.
-struct Kept {
+struct Kept<'a> {
     /// `None` where the mail has no such fingerprint.
     key: Option<Key>,
-    record: Option<MailRecord>,
+    record: Option<MailRead<'a>>,
     /// It is another than the one that was found.
     is_changed: bool,
 }
 
-impl Kept {
+impl<'a> Kept<'a> {
     /// The mail was refused once more.
-    fn refuse(&mut self, refusal: &MailRecord) {
+    fn refuse(&mut self, refusal: &MailRead<'a>) {
         if self.key.is_none() {
             return;
         }
@@ -58,14 +59,14 @@ impl Kept {
     }
 
     /// It was refused, and not seen since.
-    fn waiting(&self) -> Option<&MailRecord> {
+    fn waiting(&self) -> Option<&MailRead<'a>> {
         self.record.as_ref().filter(|mail| mail.settled.is_none())
     }
 }
 
-impl Mail {
+impl<'a> Mail<'a> {
     /// What is known of the mail that is being sent.
-    pub(crate) fn of(case: &Case<'_>) -> Self {
+    pub(crate) fn of(case: &Case<'a>) -> Self {
         let Fingerprints { exact, inferred } = Fingerprints::of(case.key, case.connection, case.envelope, case.message);
         let mut is_malformed = false;
         let mut find = |key: Option<Key>| {
@@ -102,7 +103,7 @@ impl Mail {
     }
 
     /// The mail as it was refused and not seen since.
-    fn refusal(&self) -> Option<(MatchKind, &MailRecord)> {
+    fn refusal(&self) -> Option<(MatchKind, &MailRead<'a>)> {
         match &self.exact.record {
             // One that was seen before, by other recipients, is not another mail of its sender.
             Some(_) => Some((MatchKind::Exact, self.exact.waiting()?)),
@@ -112,7 +113,7 @@ impl Mail {
 
     /// A refused mail that this one may be, by sender and EHLO name: senders write many mails, so that one whose Message-ID is known is
     /// another, and so is one that had none where this one has.
-    fn inferred_refusal(&self) -> Option<&MailRecord> {
+    fn inferred_refusal(&self) -> Option<&MailRead<'a>> {
         let may_be = |message_id| match message_id {
             MessageId::Known => false,
             MessageId::Absent => self.exact.key.is_none(),
@@ -125,17 +126,17 @@ impl Mail {
     /// in the network's record from now on. `waited` is how it did in another network's.
     pub(crate) fn refuse(
         &mut self,
-        case: &Case<'_>,
+        case: &Case<'a>,
         refused_for: RefusedFor,
         network: Network,
         waited: Option<Waiting>,
         record: &mut NetworkRecord,
-    ) -> Option<&MailRecord> {
+    ) -> Option<&MailRead<'a>> {
         let now = case.connection.now;
         let acknowledged = case.connection.acknowledged;
         let lacked = match refused_for {
-            RefusedFor::Unauthenticated => lacking::listed(&lacking::failed(case)),
-            RefusedFor::Distrusted => "distrusted domain".into(),
+            RefusedFor::Unauthenticated => Cow::Owned(lacking::listed(&lacking::failed(case))),
+            RefusedFor::Distrusted => Cow::Borrowed("distrusted domain"),
         };
         let sender = case.envelope.map_or("", |envelope| &envelope.mail_from);
         let ehlo_name = case.connection.ehlo_name.as_deref().unwrap_or_default();
@@ -152,7 +153,7 @@ impl Mail {
             acknowledged,
             message_id,
             refused_for,
-            lacked: shortened(&lacked, MAX_FAILED).into(),
+            lacked,
             ehlo_name: shortened(ehlo_name, MailRecord::MAX_NAME).into(),
             sender_domain: shortened(sender.rsplit_once('@').map_or("", |(_, domain)| domain), MailRecord::MAX_NAME).into(),
             settled: None,

@@ -15,7 +15,7 @@ pub(crate) fn unauthenticated(case: &Case<'_>, network: Network) -> Reply {
     let failed = lacking::failed(case);
     let policy = case.policy;
     let mut lines = fill(case, &policy.texts.unauthenticated, &lacking::listed(&failed), network);
-    if failed.iter().any(|word| word == "SPF=permerror") {
+    if failed.contains(&("SPF", "permerror")) {
         lines.insert(1, PERMERROR.into());
     }
     later(case, &policy.enhanced_codes.unauthenticated, lines)

@@ -96,31 +96,29 @@ struct Judge<'a, 't> {
     /// The record of the /48, once something is taken from it.
     budget: Option<BudgetRecord>,
     /// The mail, once it is looked at.
-    mail: Option<Mail>,
+    mail: Option<Mail<'a>>,
     /// The record of another network, where the mail does not wait any more.
     moved: Option<RecordUpdate>,
 }
 
 impl<'a, 't> Judge<'a, 't> {
     fn new(case: &'a Case<'a>, network: Network, observing: bool, trail: &'t mut Trail) -> Self {
-        let (record, found) = Default::default();
-        let mut judge = Judge {
+        let mut notes = Vec::new();
+        let found = find(case, network_key(network), trail, &mut notes);
+        Judge {
             case,
             network,
             observing,
             trail,
             linked: None,
-            notes: Vec::new(),
-            record,
+            notes,
+            record: found,
             found,
             address: None,
             budget: None,
             mail: None,
             moved: None,
-        };
-        judge.found = judge.find(network_key(network));
-        judge.record = judge.found;
-        judge
+        }
     }
 
     fn rule(mut self) -> Ruling {
@@ -134,7 +132,7 @@ impl<'a, 't> Judge<'a, 't> {
             self.seen(SettledBy::Ipv6);
         }
         if self.mail.as_ref().is_some_and(|mail| mail.is_malformed) {
-            self.note_malformed();
+            note_malformed(&mut self.notes);
         }
         let records = self.records();
         Ruling { verdict, reason, linked: self.linked, notes: self.notes, records }
@@ -361,26 +359,27 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// The record, or a new one where there is none that can be read.
-    fn find<R: Codec + Default>(&mut self, key: Key) -> R {
-        match record::find(&self.case.connection.records, key) {
-            Found::Record(record) => record,
-            Found::Absent => R::default(),
-            Found::Malformed => {
-                self.note_unreadable(key);
-                R::default()
-            }
+    fn find<R: Codec<'a> + Default>(&mut self, key: Key) -> R {
+        find(self.case, key, self.trail, &mut self.notes)
+    }
+}
+
+/// The record, or a new one where there is none that can be read.
+fn find<'a, R: Codec<'a> + Default>(case: &'a Case<'a>, key: Key, trail: &mut Trail, notes: &mut Vec<Note>) -> R {
+    match record::find(&case.connection.records, key) {
+        Found::Record(record) => record,
+        Found::Absent => R::default(),
+        Found::Malformed => {
+            trail.say(format_args!("a record of {}/{} cannot be read", key.address, key.prefix_length));
+            note_malformed(notes);
+            R::default()
         }
     }
+}
 
-    fn note_unreadable(&mut self, key: Key) {
-        self.trail.say(format_args!("a record of {}/{} cannot be read", key.address, key.prefix_length));
-        self.note_malformed();
-    }
-
-    fn note_malformed(&mut self) {
-        if !self.notes.contains(&Note::MalformedRecord) {
-            self.notes.push(Note::MalformedRecord);
-        }
+fn note_malformed(notes: &mut Vec<Note>) {
+    if !notes.contains(&Note::MalformedRecord) {
+        notes.push(Note::MalformedRecord);
     }
 }
 

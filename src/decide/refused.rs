@@ -8,7 +8,7 @@ use crate::record::{BudgetRecord, RefusedFor, SettledBy, budget_key};
 use crate::refusal::Mail;
 use crate::reply;
 
-impl Judge<'_, '_> {
+impl<'a> Judge<'a, '_> {
     /// Whether the network is let in with such a mail, and the record of its /48. An operator's word is about all of its mail, the policy's
     /// about unauthenticated mail only: whose domain is distrusted has an operator's word against it.
     pub(super) fn admission(&mut self, refused_for: RefusedFor) -> (Admission, BudgetRecord) {
@@ -51,12 +51,11 @@ impl Judge<'_, '_> {
         }
         let (case, network) = (self.case, self.network);
         self.linked = self.mail().link(case.connection.now);
-        let (moved, waited) = self.mail().moved(case, network).unzip();
-        let mut record = self.record;
-        let exact = self.mail().refuse(case, refused_for, network, waited, &mut record);
-        let is_reached = exact.is_some_and(|exact| no_fallback::is_reached(&case.policy.no_fallback, exact));
-        (self.record, self.moved) = (record, moved);
-        is_reached
+        let mail = self.mail.get_or_insert_with(|| Mail::of(case));
+        let (moved, waited) = mail.moved(case, network).unzip();
+        let exact = mail.refuse(case, refused_for, network, waited, &mut self.record);
+        self.moved = moved;
+        exact.is_some_and(|exact| no_fallback::is_reached(&case.policy.no_fallback, exact))
     }
 
     /// What the policy says about a client that does not fall back; nothing where the refusal stands.
@@ -103,14 +102,12 @@ impl Judge<'_, '_> {
     }
 
     fn settle(&mut self, by: SettledBy) {
-        let mut record = self.record;
-        let now = self.case.connection.now;
-        self.mail().settle(by, now, &mut record);
-        self.record = record;
+        let case = self.case;
+        self.mail.get_or_insert_with(|| Mail::of(case)).settle(by, case.connection.now, &mut self.record);
     }
 
     /// What is known of the mail.
-    pub(super) fn mail(&mut self) -> &mut Mail {
+    pub(super) fn mail(&mut self) -> &mut Mail<'a> {
         let case = self.case;
         self.mail.get_or_insert_with(|| Mail::of(case))
     }

@@ -5,9 +5,11 @@
 //! little-endian; times are seconds since 1970 in four octets, later ones than 2106-02-07 count as that day. Records are small, since a store
 //! has millions: that of a network whose mail was judged has 16 octets.
 
+use std::borrow::Cow;
+
 use super::{
-    AddressRecord, BudgetRecord, Codec, LetIn, MailRecord, MessageId, NetworkRecord, PenaltyRecord, RefusedFor, Settled,
-    SettledBy, Waiting, Window,
+    AddressRecord, BudgetRecord, Codec, LetIn, MailRead, MailRecord, MessageId, NetworkRecord, PenaltyRecord, RefusedFor,
+    Settled, SettledBy, Waiting, Window,
 };
 use crate::address::Address;
 use crate::evidence::Evidence;
@@ -41,7 +43,7 @@ const LACKED: u8 = 3;
 const EHLO_NAME: u8 = 4;
 const SENDER_DOMAIN: u8 = 5;
 
-impl Codec for AddressRecord {
+impl Codec<'_> for AddressRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = AddressRecord::default();
         read(value, ADDRESS, &mut |tag, part| {
@@ -60,7 +62,7 @@ impl Codec for AddressRecord {
     }
 }
 
-impl Codec for NetworkRecord {
+impl Codec<'_> for NetworkRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = NetworkRecord::default();
         read(value, NETWORK, &mut |tag, mut part| {
@@ -136,7 +138,7 @@ impl Codec for NetworkRecord {
     }
 }
 
-impl Codec for BudgetRecord {
+impl Codec<'_> for BudgetRecord {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut record = BudgetRecord::default();
         read(value, BUDGET, &mut |tag, part| {
@@ -158,8 +160,8 @@ impl Codec for BudgetRecord {
     }
 }
 
-impl Codec for MailRecord {
-    fn decode(value: &[u8]) -> Option<Self> {
+impl<'a> Codec<'a> for MailRead<'a> {
+    fn decode(value: &'a [u8]) -> Option<Self> {
         let mut record = MailRecord {
             network: Network::of(Address::from_bits(0), 0),
             first_refusal: 0,
@@ -168,9 +170,9 @@ impl Codec for MailRecord {
             acknowledged: false,
             message_id: MessageId::Absent,
             refused_for: RefusedFor::Unauthenticated,
-            lacked: String::new(),
-            ehlo_name: String::new(),
-            sender_domain: String::new(),
+            lacked: Cow::Borrowed(""),
+            ehlo_name: Cow::Borrowed(""),
+            sender_domain: Cow::Borrowed(""),
             settled: None,
         };
         read(value, MAIL, &mut |tag, mut part| {
@@ -212,7 +214,8 @@ impl Codec for MailRecord {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(MAIL);
+        let mut out =
+            Writer::with_capacity(MAIL, MAIL_OCTETS + self.lacked.len() + self.ehlo_name.len() + self.sender_domain.len());
         out.part(REFUSED, 32);
         out.0.extend_from_slice(&self.network.prefix().bits().to_le_bytes());
         out.0.push(self.network.length());
@@ -240,11 +243,14 @@ const MESSAGE_IDS: [MessageId; 3] = [MessageId::Absent, MessageId::Known, Messag
 /// By their numbers in a record.
 pub(super) const SETTLED_BY: [SettledBy; 4] = [SettledBy::Ipv4, SettledBy::Ipv6, SettledBy::LetIn, SettledBy::Rejected];
 
+/// What a mail takes without its texts.
+const MAIL_OCTETS: usize = 2 + (2 + 32) + (2 + 5) + 3 * 2;
+
 /// What one waiting mail takes.
 const WAITING_OCTETS: usize = 13;
 
 /// Goes through the parts of a record. `None` when the value is no record of this kind, a part repeats, or `part` says so.
-fn read(value: &[u8], kind: u8, part: &mut dyn FnMut(u8, &[u8]) -> Option<()>) -> Option<()> {
+fn read<'a>(value: &'a [u8], kind: u8, part: &mut dyn FnMut(u8, &'a [u8]) -> Option<()>) -> Option<()> {
     let &[FORMAT, found, ref rest @ ..] = value else { return None };
     if found != kind || value.len() > MAX_LENGTH {
         return None;
@@ -302,7 +308,7 @@ fn waiting(mut part: &[u8]) -> Option<[Option<Waiting>; 4]> {
 }
 
 /// Texts of a mail's record: the longest is what it lacked.
-fn text(part: &[u8]) -> Option<String> {
+fn text(part: &[u8]) -> Option<Cow<'_, str>> {
     std::str::from_utf8(part).ok().map(Into::into)
 }
 
@@ -342,7 +348,11 @@ struct Writer(Vec<u8>);
 impl Writer {
     fn new(kind: u8) -> Self {
         // What a full network record takes.
-        let mut out = Vec::with_capacity(76);
+        Writer::with_capacity(kind, 76)
+    }
+
+    fn with_capacity(kind: u8, octets: usize) -> Self {
+        let mut out = Vec::with_capacity(octets);
         out.extend_from_slice(&[FORMAT, kind]);
         Writer(out)
     }

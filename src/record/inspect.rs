@@ -22,7 +22,7 @@
 
 use std::fmt::Write as _;
 
-use super::{MailRecord, NetworkRecord, Record, Window};
+use super::{MailRead, NetworkRecord, Record, RecordRead, Window};
 use crate::contract::{KeyKind, StoredRecord};
 use crate::evidence::{Evidence, MESSAGE};
 use crate::network::Network;
@@ -37,7 +37,7 @@ pub(crate) fn inspect(record: &StoredRecord) -> Result<String, String> {
         KeyKind::Inferred => "inferred",
     };
     let network = Network::of(record.key.address, record.key.prefix_length);
-    let Some(read) = Record::read(record) else {
+    let Some(read) = RecordRead::of(record) else {
         let octets = record.value.len();
         return Err(format!("{octets} octets that are no {kind} record of this version; it counts as absent"));
     };
@@ -96,7 +96,7 @@ impl Json {
         self.time("not-believed-until", record.not_believed_until).time("probed-at", record.probed_at)
     }
 
-    fn mail(&mut self, record: &MailRecord) -> &mut Self {
+    fn mail(&mut self, record: &MailRead<'_>) -> &mut Self {
         self.field("ehlo-name", string(&record.ehlo_name)).field("sender-domain", string(&record.sender_domain));
         self.field("refused-for", string(record.refused_for.as_str())).field("lacked", string(&record.lacked));
         self.field("first-refusal", record.first_refusal).field("last-refusal", record.last_refusal);

@@ -1,7 +1,7 @@
 //! How long a record is worth keeping, and what it costs to lose it.
 
 use super::network::{VERB_WATCHED, WAITING_LASTS};
-use super::{AddressRecord, BudgetRecord, Codec as _, MailRecord, NetworkRecord, Window, address_key, budget_key, network_key};
+use super::{AddressRecord, BudgetRecord, Codec as _, MailRead, NetworkRecord, Window, address_key, budget_key, network_key};
 use crate::address::Address;
 use crate::contract::{Key, RecordUpdate};
 use crate::evidence::{Evidence, MESSAGE};
@@ -75,7 +75,7 @@ impl BudgetRecord {
     }
 }
 
-impl MailRecord {
+impl MailRead<'_> {
     /// As an update for the host. The more often it was refused the more it weighs: a mail that comes again and again is the one that needs
     /// to be recognised (A34).
     pub(crate) fn update(&self, key: Key, now: u64) -> RecordUpdate {

@@ -1,10 +1,12 @@
 //! The record of a refused mail (A33).
 
+use std::borrow::Cow;
+
 use crate::network::Network;
 
 /// A mail that was refused, kept under its exact and under its inferred fingerprint. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailRecord {
+pub struct MailRecord<Text = String> {
     /// The network that it was last refused from.
     pub network: Network,
     /// When it was first refused.
@@ -20,11 +22,11 @@ pub struct MailRecord {
     /// Why.
     pub refused_for: RefusedFor,
     /// What it lacked, such as "SPF=none, DKIM=none". The module's words, at most 160 octets.
-    pub lacked: String,
+    pub lacked: Text,
     /// The EHLO name, as the client said it; at most [`MAX_NAME`](MailRecord::MAX_NAME) octets of it.
-    pub ehlo_name: String,
+    pub ehlo_name: Text,
     /// The domain of MAIL FROM, as the client said it; likewise. Empty for the null sender.
-    pub sender_domain: String,
+    pub sender_domain: Text,
     /// It was seen after its last refusal.
     pub settled: Option<Settled>,
 }
@@ -104,6 +106,41 @@ impl SettledBy {
     }
 }
 
+/// As a decision reads it: it passes the texts on, and looks at none.
+pub(crate) type MailRead<'a> = MailRecord<Cow<'a, str>>;
+
+impl MailRead<'_> {
+    /// With texts of its own.
+    pub(crate) fn into_owned(self) -> MailRecord {
+        let MailRecord {
+            network,
+            first_refusal,
+            last_refusal,
+            refusals,
+            acknowledged,
+            message_id,
+            refused_for,
+            lacked,
+            ehlo_name,
+            sender_domain,
+            settled,
+        } = self;
+        MailRecord {
+            network,
+            first_refusal,
+            last_refusal,
+            refusals,
+            acknowledged,
+            message_id,
+            refused_for,
+            lacked: lacked.into_owned(),
+            ehlo_name: ehlo_name.into_owned(),
+            sender_domain: sender_domain.into_owned(),
+            settled,
+        }
+    }
+}
+
 /// How long the record of a refused mail is kept after its last refusal, in seconds: 5 days (A33), as long as most MTAs try (RFC 5321
 /// §4.5.4.1).
 const KEPT: u64 = 5 * 24 * 3600;
@@ -111,7 +148,9 @@ const KEPT: u64 = 5 * 24 * 3600;
 impl MailRecord {
     /// The most that is kept of a name, in octets.
     pub const MAX_NAME: usize = 100;
+}
 
+impl<Text> MailRecord<Text> {
     /// When it means nothing any more.
     pub(crate) fn ends_at(&self, now: u64) -> u64 {
         self.last_refusal.min(now).saturating_add(KEPT)

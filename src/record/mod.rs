@@ -13,10 +13,12 @@ mod network;
 
 pub use exempt::{ExemptError, exempt};
 pub(crate) use inspect::inspect;
-pub(crate) use mail::shortened;
+pub(crate) use mail::{MailRead, shortened};
 pub use mail::{MailRecord, MessageId, RefusedFor, Settled, SettledBy};
 pub(crate) use network::VERB_WATCHED;
 pub use network::{LetIn, NetworkRecord, PenaltyRecord, WAITING_LASTS, Waiting};
+
+use std::borrow::Cow;
 
 use crate::address::Address;
 use crate::contract::{Key, KeyKind, StoredRecord};
@@ -25,7 +27,7 @@ use crate::network::Network;
 
 /// A record that could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum Record<Text = String> {
     /// Of one client address.
     Address(AddressRecord),
     /// Of a network.
@@ -33,18 +35,32 @@ pub enum Record {
     /// Of a /48.
     Budget(BudgetRecord),
     /// Of a refused mail, under its exact or its inferred fingerprint.
-    Mail(MailRecord),
+    Mail(MailRecord<Text>),
 }
 
 impl Record {
     /// Reads a stored record; `None` for octets that are no record of this kind.
     pub fn read(record: &StoredRecord) -> Option<Record> {
+        Some(match RecordRead::of(record)? {
+            Record::Address(record) => Record::Address(record),
+            Record::Network(record) => Record::Network(record),
+            Record::Budget(record) => Record::Budget(record),
+            Record::Mail(record) => Record::Mail(record.into_owned()),
+        })
+    }
+}
+
+/// With the texts as they stand in its octets.
+type RecordRead<'a> = Record<Cow<'a, str>>;
+
+impl<'a> RecordRead<'a> {
+    fn of(record: &'a StoredRecord) -> Option<Self> {
         let value = &record.value;
         Some(match record.key.kind {
             KeyKind::Address => Record::Address(AddressRecord::decode(value)?),
             KeyKind::Network => Record::Network(NetworkRecord::decode(value)?),
             KeyKind::Budget => Record::Budget(BudgetRecord::decode(value)?),
-            KeyKind::Exact | KeyKind::Inferred => Record::Mail(MailRecord::decode(value)?),
+            KeyKind::Exact | KeyKind::Inferred => Record::Mail(MailRead::decode(value)?),
         })
     }
 }
@@ -97,9 +113,9 @@ impl Window {
 }
 
 /// A record's octets.
-pub(crate) trait Codec: Sized {
+pub(crate) trait Codec<'a>: Sized {
     /// `None` for octets that are no such record.
-    fn decode(value: &[u8]) -> Option<Self>;
+    fn decode(value: &'a [u8]) -> Option<Self>;
     fn encode(&self) -> Vec<u8>;
 }
 
@@ -112,7 +128,7 @@ pub(crate) enum Found<R> {
 }
 
 /// Looks the record up.
-pub(crate) fn find<R: Codec>(records: &[StoredRecord], key: Key) -> Found<R> {
+pub(crate) fn find<'a, R: Codec<'a>>(records: &'a [StoredRecord], key: Key) -> Found<R> {
     match records.iter().find(|record| record.key == key) {
         None => Found::Absent,
         Some(record) => R::decode(&record.value).map_or(Found::Malformed, Found::Record),

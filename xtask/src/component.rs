@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 use crate::place::Place;
@@ -47,10 +48,35 @@ pub(crate) fn ship(place: &Place, file: &Path, wasm: &[u8]) -> Result<(), Failur
 /// Wraps the core module: wit-bindgen has left the contract inside.
 fn encode(module: &[u8]) -> Result<Vec<u8>, Failure> {
     let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module).and_then(|encoder| encoder.encode()).map_err(|error| {
-        format!("the module cannot be made a component: {error:#}; check bindings/component against wit/policy.wit")
+    let component = encoder.validate(true).module(module).and_then(|encoder| encoder.encode());
+    component.map_err(|error| format!("{error:#}")).and_then(|component| without_names(&component)).map_err(|error| {
+        format!("the module cannot be made a component: {error}; check bindings/component against wit/policy.wit")
     })
 }
+
+/// Without the names of the component's parts, which are there for debuggers: 1.3 kB of what the policy may have. The module has none either.
+fn without_names(component: &[u8]) -> Result<Vec<u8>, String> {
+    let mut depth = 0;
+    let mut rest = component.to_vec();
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(|error| error.to_string())? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::CustomSection(section) if depth == 1 && section.name() == NAMES => {
+                let content = section.range().start as usize..section.range().end as usize;
+                // Before it: its id, and its length in seven bits an octet.
+                let length = (usize::BITS - content.len().leading_zeros()).div_ceil(7) as usize;
+                rest.drain(content.start - length - 1..content.end);
+                return Ok(rest);
+            }
+            _ => {}
+        }
+    }
+    Ok(rest)
+}
+
+/// What the custom section with the names is called.
+const NAMES: &str = "component-name";
 
 /// Never leaves half a file: a server may be reading it.
 fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
@@ -71,6 +97,18 @@ mod tests {
     #[test]
     fn sha256_is_that_of_fips_180() {
         assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn only_the_names_of_the_component_are_left_out() {
+        let text = |name: &str| format!(r#"(component {name} (core module (func (export "f"))) (@custom "kept" "octets"))"#);
+        let named = wat::parse_str(text("$policy")).expect("valid text");
+        let bare = wat::parse_str(text("")).expect("valid text");
+        assert!(named.len() > bare.len());
+        assert_eq!(without_names(&named), Ok(bare.clone()));
+        assert_eq!(without_names(&bare), Ok(bare));
+        let long = wat::parse_str(text(&format!("${}", "n".repeat(200)))).expect("valid text");
+        assert_eq!(without_names(&long), without_names(&named), "a length of two octets");
     }
 
     #[test]
