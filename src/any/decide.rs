@@ -10,7 +10,6 @@ use crate::contract::{
     AuthResults, Connection, Decision, Envelope, Key, Message, Mode, Note, Reason, Stage, StoredRecord, Verdict,
 };
 use crate::module::Module;
-use crate::record::Record;
 
 /// More sessions say nothing new.
 const MAX_SESSIONS: usize = 16;
@@ -34,16 +33,16 @@ pub struct Asked<'a> {
     pub keys: &'a [Key],
     /// What `decide` answered.
     pub decision: &'a Decision,
-    /// What `explain` answered.
-    pub told: &'a str,
+    /// What `explain` answered, where it was asked.
+    pub told: Option<&'a str>,
 }
 
 /// Reads the octets as a policy and the sessions of several clients, in which each answer's records are kept, or damaged, and found again:
 ///
-/// - each decision is sound (`sound::check`), the same when it is asked for again, and its words end with it;
+/// - each decision is sound (`sound::check`), the same when it is asked for again, and in half of the sessions its words end with it;
 /// - the records that were looked up are all that it needs: records of others change nothing, nor does their order;
 /// - in observe mode nothing is refused, and without a policy nothing is decided;
-/// - records of this module are read again, and expire later than now.
+/// - records of this module are read again.
 ///
 /// `seen` is shown each call, so that another face of the module can be asked the same.
 pub fn check_decide(octets: &[u8], mut seen: impl FnMut(&Asked<'_>)) {
@@ -88,8 +87,25 @@ impl Host<'_> {
             let envelope = envelope.as_ref().filter(|_| odd || stage >= Stage::Mail);
             let message = message.as_ref().filter(|_| odd || stage == Stage::EndOfData);
             let auth_results = auth_results.as_ref().filter(|_| odd || stage >= Stage::Data);
-            self.look_up(&mut connection, envelope, message);
-            let decision = self.ask(&connection, envelope, message, auth_results, seen);
+            let keys = self.look_up(&mut connection, envelope, message);
+            let decision = self.ask(&connection, envelope, message, auth_results, &keys);
+            // Words take longer than all else.
+            let told = (stages >> 7 == 0).then(|| self.module.explain(&connection, envelope, message, auth_results));
+            if let Some(told) = &told {
+                let last = told.lines().last().unwrap_or_default();
+                assert!(last.starts_with("= ") && last.ends_with(&format!("({})", decision.reason.as_str())), "{told}");
+            }
+            seen(&Asked {
+                policy: &self.policy,
+                secret: self.secret,
+                connection: &connection,
+                envelope,
+                message,
+                auth_results,
+                keys: &keys,
+                decision: &decision,
+                told: told.as_deref(),
+            });
             self.store(&connection, &decision);
             if matches!(decision.verdict, Verdict::Refuse(reply) if reply.close) {
                 break;
@@ -98,17 +114,23 @@ impl Host<'_> {
         self.damage(octets);
     }
 
-    /// Two rounds of `keys`, as a host makes them.
-    fn look_up(&self, connection: &mut Connection, envelope: Option<&Envelope>, message: Option<&Message>) {
+    /// Two rounds of `keys`, as a host makes them. What `keys` says with the records that were found.
+    fn look_up(&self, connection: &mut Connection, envelope: Option<&Envelope>, message: Option<&Message>) -> Vec<Key> {
         connection.records.clear();
         for _ in 0..2 {
-            for key in self.module.keys(connection, envelope, message) {
+            let keys = self.module.keys(connection, envelope, message);
+            let found_before = connection.records.len();
+            for &key in &keys {
                 let found = self.store.get(&key).filter(|(expires, _)| *expires > self.now);
                 if let Some((_, value)) = found.filter(|_| connection.records.iter().all(|record| record.key != key)) {
                     connection.records.push(StoredRecord { key, value: value.clone() });
                 }
             }
+            if connection.records.len() == found_before {
+                return keys;
+            }
         }
+        self.module.keys(connection, envelope, message)
     }
 
     fn ask(
@@ -117,20 +139,16 @@ impl Host<'_> {
         envelope: Option<&Envelope>,
         message: Option<&Message>,
         auth_results: Option<&AuthResults>,
-        seen: &mut impl FnMut(&Asked<'_>),
+        keys: &[Key],
     ) -> Decision {
-        let keys = self.module.keys(connection, envelope, message);
         let decision = self.module.decide(connection, envelope, message, auth_results);
-        sound::check(connection, &keys, &decision);
+        sound::check(connection, message, keys, &decision);
         assert!(!self.observes || !matches!(decision.verdict, Verdict::Refuse(_)), "A38: {decision:?}");
         assert!(!self.observes || decision.would.is_some(), "A38: {decision:?}");
-        let told = self.module.explain(connection, envelope, message, auth_results);
-        let last = told.lines().last().unwrap_or_default();
-        assert!(last.starts_with("= ") && last.ends_with(&format!("({})", decision.reason.as_str())), "{told}");
 
         let mut other = connection.clone();
         other.records.reverse();
-        other.records.extend(self.of_others(&keys));
+        other.records.extend(self.of_others(keys));
         // One that cannot be read is noted, wanted or not.
         let without_note = |mut decision: Decision| {
             decision.notes.retain(|note| *note != Note::MalformedRecord);
@@ -141,17 +159,6 @@ impl Host<'_> {
 
         let nothing = Module::new().decide(connection, envelope, message, auth_results);
         assert_eq!((nothing.reason, nothing.records.len()), (Reason::NoPolicy, 0));
-        seen(&Asked {
-            policy: &self.policy,
-            secret: self.secret,
-            connection,
-            envelope,
-            message,
-            auth_results,
-            keys: &keys,
-            decision: &decision,
-            told: &told,
-        });
         decision
     }
 
@@ -163,8 +170,6 @@ impl Host<'_> {
 
     fn store(&mut self, connection: &Connection, decision: &Decision) {
         for update in &decision.records {
-            let record = StoredRecord { key: update.key, value: update.value.clone() };
-            assert!(Record::read(&record).is_some(), "{record:?}");
             let expires = connection.now.saturating_add(update.expires_in.into());
             self.store.insert(update.key, (expires, update.value.clone()));
         }
@@ -180,6 +185,8 @@ impl Host<'_> {
         let Some((_, (expires, value))) = self.store.iter_mut().nth(which) else { return };
         let place = usize::from(place) % value.len().max(1);
         match how % 8 {
+            // An earlier damage took all of it.
+            4.. if value.is_empty() => value.push(octet),
             0 => value.truncate(place),
             1 => value.insert(place, octet),
             2 => *value = octets.some().to_vec(),

@@ -14,6 +14,15 @@ const KINDS: [KeyKind; 5] = [KeyKind::Address, KeyKind::Network, KeyKind::Budget
 
 const CLIENT: Address = Address::from_words([0x2001_0db8, 0x0001_0002, 0, 0x25]);
 
+thread_local! {
+    /// A call changes nothing in a module, so those of one process can share it: their policies are read once.
+    static MODULES: [Module; 2] = [r#"{"no_fallback": {"action": "reject"}}"#, r#"{"decide_at": "earliest"}"#].map(|policy| {
+        let mut module = Module::new();
+        module.configure(policy, b"0123456789abcdef").expect("a policy");
+        module
+    });
+}
+
 /// Reads the octets as a record: its kind, the time at which it is used, and its value.
 ///
 /// - `inspect` shows what can be read and nothing else, as a JSON object by this module's reader and by another, `is_json`;
@@ -71,9 +80,10 @@ fn check_written(found: &StoredRecord) {
 
 /// In decisions about a client whose record this is.
 fn check_use(kind: KeyKind, value: &[u8], now: u32, flags: u8) {
-    let mut module = Module::new();
-    let policy = if flags & 1 == 0 { r#"{"no_fallback": {"action": "reject"}}"# } else { r#"{"decide_at": "earliest"}"# };
-    module.configure(policy, b"0123456789abcdef").expect("a policy");
+    MODULES.with(|modules| check_use_by(&modules[usize::from(flags & 1)], kind, value, now, flags));
+}
+
+fn check_use_by(module: &Module, kind: KeyKind, value: &[u8], now: u32, flags: u8) {
     let envelope = Envelope { mail_from: "smith@example.net".into(), recipients: vec!["jones@example.org".into()] };
     let message = Message { message_id: Some("<1@example.net>".into()), date: None, from_domain: None, size: 1 };
     let spf = Spf { result: if flags & 2 == 0 { AuthResult::Fail } else { AuthResult::Pass }, domain: "example.net".into() };
@@ -89,15 +99,15 @@ fn check_use(kind: KeyKind, value: &[u8], now: u32, flags: u8) {
         let envelope = (stage >= Stage::Mail).then_some(&envelope);
         let message = (stage == Stage::EndOfData).then_some(&message);
         let results = (stage >= Stage::Data).then_some(&results);
-        let without = module.decide(&connection, envelope, message, results);
         let keys = module.keys(&connection, envelope, message);
         let Some(&key) = keys.iter().find(|key| key.kind == kind) else { continue };
         connection.records.push(StoredRecord { key, value: value.to_vec() });
         let keys = module.keys(&connection, envelope, message);
         let decision = module.decide(&connection, envelope, message, results);
-        sound::check(&connection, &keys, &decision);
+        sound::check(&connection, message, &keys, &decision);
         if Record::read(&connection.records[0]).is_none() {
-            check_as_absent(decision, &without);
+            connection.records.clear();
+            check_as_absent(decision, &module.decide(&connection, envelope, message, results));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What holds for each decision, whatever led to it.
 
-use crate::contract::{Connection, Decision, Key, KeyKind, Listener, Note, Reason, Reply, Stage, StoredRecord, Verdict};
+use crate::contract::{Connection, Decision, Key, KeyKind, Listener, Message, Note, Reason, Reply, Stage, StoredRecord, Verdict};
 use crate::record::Record;
 
 /// `keys` are those that the module wanted for this decision, of which the host looked up the records.
-pub(super) fn check(connection: &Connection, keys: &[Key], decision: &Decision) {
+pub(super) fn check(connection: &Connection, message: Option<&Message>, keys: &[Key], decision: &Decision) {
     check_keys(keys);
     let at_end = connection.stage == Stage::EndOfData;
     let verdicts = [Some(&decision.verdict), decision.would.as_ref()];
@@ -12,7 +12,7 @@ pub(super) fn check(connection: &Connection, keys: &[Key], decision: &Decision) 
         match verdict {
             Verdict::Continue => assert!(!at_end, "no end: {decision:?}"),
             Verdict::Accept => {}
-            Verdict::Refuse(reply) => check_refusal(connection, decision.reason, reply),
+            Verdict::Refuse(reply) => check_refusal(connection, message, decision.reason, reply),
         }
     }
     if decision.would.is_some() {
@@ -51,7 +51,7 @@ fn check_keys(keys: &[Key]) {
     assert!(keys.len() <= 8, "{keys:?}");
 }
 
-fn check_refusal(connection: &Connection, reason: Reason, reply: &Reply) {
+fn check_refusal(connection: &Connection, message: Option<&Message>, reason: Reason, reply: &Reply) {
     assert!(!connection.client.is_ipv4(), "P9: {reply:?}");
     assert!(connection.listener == Listener::Mx && !connection.authenticated, "A18: {reply:?}");
     assert!(connection.reachable_over_ipv4, "A20: {reply:?}");
@@ -62,6 +62,8 @@ fn check_refusal(connection: &Connection, reason: Reason, reply: &Reply) {
         (Stage::Ehlo, Reason::Penalty) => &[421],
         (Stage::EndOfData, Reason::TemporaryErrorBudget) => &[451],
         (Stage::EndOfData, Reason::NeverFallsBack) if connection.ipv4_arrivals_visible => &[550],
+        // For a host that knows the message too early: without it no mail is recognised at DATA.
+        (Stage::Data, Reason::NeverFallsBack) if connection.ipv4_arrivals_visible && message.is_some() => &[550],
         (Stage::Data | Stage::EndOfData, Reason::Unauthenticated | Reason::Distrusted) if connection.acknowledged => &[456],
         (Stage::Data | Stage::EndOfData, Reason::Unauthenticated | Reason::Distrusted) => &[421, 451],
         (stage, reason) => panic!("refused at {stage:?} for {reason:?}: {reply:?}"),

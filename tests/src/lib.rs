@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod any;
 mod core_module;
 mod face;
 mod json_face;
@@ -9,6 +10,7 @@ mod run;
 pub mod simulation;
 mod vector;
 
+pub use any::{Calls, check_component};
 pub use core_module::{CoreModule, Host, Wasmi, WasmiInstance, Wasmtime, WasmtimeInstance, module_path};
 pub use face::{Embedded, Face, Native};
 pub use json_face::{ByJson, JsonFace};

@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use smtp_fallback_policy::any::{Asked, check_decide};
-use smtp_fallback_tests::{Embedded, Face, Native};
+use smtp_fallback_tests::{Calls, check_component};
 
 #[test]
 fn the_component_decides_what_the_library_decides() {
-    let component = Embedded::component();
-    let mut calls = 0;
-    let mut refusals = 0;
+    let mut all = Calls::default();
     for folder in ["corpus/decide", "corpus/decide/found"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for entry in folder.read_dir().expect("the folder is there") {
@@ -17,25 +14,14 @@ fn the_component_decides_what_the_library_decides() {
             if !path.is_file() {
                 continue;
             }
-            let mut embedded = Embedded::new(&component);
-            let mut configured = false;
-            check_decide(&std::fs::read(&path).expect("readable"), |asked| {
-                let Asked { policy, secret, connection, envelope, message, auth_results, .. } = *asked;
-                if !configured {
-                    embedded.configure(policy, secret).expect("the library took this policy");
-                    configured = true;
-                }
-                let place = path.display();
-                assert_eq!(embedded.keys(connection, envelope, message), asked.keys, "{place}");
-                assert_eq!(&embedded.decide(connection, envelope, message, auth_results), asked.decision, "{place}");
-                assert_eq!(embedded.explain(connection, envelope, message, auth_results), asked.told, "{place}");
-                for record in &connection.records {
-                    assert_eq!(embedded.inspect(record), Native::default().inspect(record), "{place}");
-                }
-                calls += 1;
-                refusals += usize::from(asked.told.contains("refuse with"));
-            });
+            println!("{}", path.display());
+            let Calls { decisions, refusals, told, shown } = check_component(&std::fs::read(&path).expect("readable"));
+            all.decisions += decisions;
+            all.refusals += refusals;
+            all.told += told;
+            all.shown += shown;
         }
     }
-    assert!(calls > 200 && refusals > 40, "{calls} calls, {refusals} refusals");
+    let Calls { decisions, refusals, told, shown } = all;
+    assert!(decisions > 200 && refusals > 40 && told > 150 && shown > 40, "{all:?}");
 }
