@@ -168,6 +168,10 @@ impl<'a, 't> Judge<'a, 't> {
             self.trail.say(format_args!("the client's confirmed name is exempt"));
             return (Verdict::Continue, reason);
         }
+        // Of its records, `keys` asks for none.
+        if !case.policy.penalty.at_greeting {
+            return (Verdict::Continue, Reason::Undecided);
+        }
         let now = case.connection.now;
         match no_fallback::at_greeting(&case.policy.no_fallback, &self.record, now) {
             Admission::Open => {
