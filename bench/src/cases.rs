@@ -22,10 +22,14 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// The greeting, an accepted and a refused message.
-    pub(crate) fn all(native: &Module) -> [Case; 3] {
+    /// The greeting, an accepted and a refused message, of a mail that was refused before, and an accepted one that was not.
+    pub(crate) fn all(native: &Module) -> [Case; 4] {
         let greeting = Case { name: "keys + decide, greeting", ..Case::greeting() };
         let accept = Case { name: "keys + decide, accept", ..message(AuthResult::Pass) };
+        let mut first = Case { name: "keys + decide, accept at once", ..message(AuthResult::Pass) };
+        if let Some(envelope) = &mut first.envelope {
+            envelope.mail_from = "carol@example.net".into();
+        }
         let refusal = Case { name: "keys + decide, refusal", ..message(AuthResult::None) };
         let mut cases = [accept, refusal];
         // What many messages leave behind, judged one after the other.
@@ -41,7 +45,7 @@ impl Case {
             }
         }
         let [accept, refusal] = cases;
-        let mut all = [greeting, accept, refusal];
+        let mut all = [greeting, accept, refusal, first];
         for case in &mut all {
             let keys = native.keys(&case.asking, case.envelope.as_ref(), case.message.as_ref());
             case.connection.records = records.iter().filter(|record| keys.contains(&record.key)).cloned().collect();

@@ -43,7 +43,7 @@ const MEMORY: usize = 16 << 20;
 pub(crate) fn print_cases() -> Result<(), Failed> {
     let mut native = Module::new();
     native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
-    let [_, accept, refusal] = Case::all(&native);
+    let [_, accept, refusal, _] = Case::all(&native);
     let pair = |name, case: &Case| {
         let [keys, decide] = case.arguments()?;
         Ok::<Pair, serde_json::Error>(Pair { name, keys, decide })

@@ -12,6 +12,7 @@ mod redis;
 mod store;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cases::Case;
 use smtp_fallback_embed::{Component, Limits, Pool};
@@ -34,10 +35,16 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (path, rest) = match &arguments[..] {
         [option, path, rest @ ..] if option == "--component" => (path, rest),
-        _ => return Err("usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | face]".into()),
+        _ => {
+            return Err(
+                "usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | face | one WAY CASE CALLS]"
+                    .into(),
+            );
+        }
     };
     match rest {
         [] => decisions(path),
+        [word, way, case, calls] if word == "one" => one(path, way, case, calls),
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
         [word, rest @ ..] if word == "milter" => milter::run(path, rest),
@@ -52,6 +59,34 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 fn pool(component: &str) -> Result<Pool, Box<dyn std::error::Error>> {
     let component = Component::from_file(component, &Limits::default())?;
     Ok(Pool::configure(&component, POLICY, SECRET)?.0)
+}
+
+/// One case only, so often: what a profiler looks at. Its functions are not inlined, so that they can be told to it.
+fn one(component: &str, way: &str, case: &str, calls: &str) -> Result<(), Box<dyn std::error::Error>> {
+    #[inline(never)]
+    fn measured(calls: u32, mut call: impl FnMut()) {
+        for _ in 0..calls {
+            call();
+        }
+    }
+    let mut native = Module::new();
+    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    let all = Case::all(&native);
+    let known = || all.iter().map(|case| case.name).collect::<Vec<_>>().join("\", \"");
+    let found = all.iter().find(|known| known.name.strip_prefix("keys + decide, ") == Some(case));
+    let case = found.ok_or_else(|| format!("found {case:?}, expected what follows the comma of one of \"{}\"", known()))?;
+    let calls = calls.parse()?;
+    match way {
+        "native" => measured(calls, || case.decide_natively(&native)),
+        "component" => {
+            // valgrind has no room for the address space of many.
+            let limits = Limits { instances: 1, deadline: Duration::from_secs(10), ..Limits::default() };
+            let (pool, _) = Pool::configure(&Component::from_file(component, &limits)?, POLICY, SECRET)?;
+            measured(calls, || case.decide_in(&pool));
+        }
+        _ => return Err(format!("found {way:?}, expected native or component").into()),
+    }
+    Ok(())
 }
 
 fn decisions(component: &str) -> Result<(), Box<dyn std::error::Error>> {

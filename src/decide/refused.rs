@@ -1,7 +1,7 @@
 //! What a refusal leads to: its record (A33), letting its network in (A34), and its end.
 
 use super::Judge;
-use crate::contract::{Note, Reason, Verdict};
+use crate::contract::{KeyKind, Note, Reason, Verdict};
 use crate::no_fallback::{self, Admission};
 use crate::policy::NoFallbackAction;
 use crate::record::{BudgetRecord, RefusedFor, SettledBy, budget_key};
@@ -94,6 +94,11 @@ impl<'a> Judge<'a, '_> {
     /// The mail is accepted: if it was refused before, it waits no longer.
     pub(super) fn seen(&mut self, by: SettledBy) {
         let (case, network) = (self.case, self.network);
+        // Most mail was never refused, and its fingerprints cost more than all else.
+        let is_mail = |kind| matches!(kind, KeyKind::Exact | KeyKind::Inferred);
+        if !case.connection.records.iter().any(|record| is_mail(record.key.kind)) {
+            return;
+        }
         if let Some(link) = self.mail().link(case.connection.now) {
             self.linked = Some(link);
             self.moved = self.mail().moved(case, network).map(|(update, _)| update);
