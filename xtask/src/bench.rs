@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: what a decision costs, natively and through the component file that is shipped, what its records cost, and what a
 //! milter costs beside a Postfix.
 
+mod instructions;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
@@ -33,6 +35,10 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     if milter {
         ready()?;
     }
+    let instructions = rest.first().is_some_and(|word| *word == "instructions");
+    if instructions {
+        instructions::check_needs()?;
+    }
     component::build(place)?;
     let mut cargo = toolchain::cargo(place, "build")?;
     // Of the whole workspace, so that nothing is compiled with other features; the names of the programs choose.
@@ -55,6 +61,9 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         return faces::measure(place, &release(place, BENCH), whole);
     }
     toolchain::run(&mut cargo)?;
+    if instructions {
+        return instructions::run(place, &release(place, BENCH));
+    }
     if !flags.is_empty() {
         bench.args(["--ours", &format!("ours, aws-lc={}", with_aws_lc(place)?.display())]);
     }
