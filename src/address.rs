@@ -148,6 +148,14 @@ mod tests {
     }
 
     #[test]
+    fn is_text_to_serde() {
+        let address: Address = serde_json::from_str("\"[IPv6:2001:DB8::1]\"").expect("an address");
+        assert_eq!(serde_json::to_string(&address).expect("text"), "\"2001:db8::1\"");
+        let error = serde_json::from_str::<Address>("\"localhost\"").expect_err("no address").to_string();
+        assert!(error.contains("localhost"), "{error}");
+    }
+
+    #[test]
     fn rejects_the_rest() {
         for text in [
             "",

@@ -224,3 +224,31 @@ impl Decision {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_has_the_same_word_in_logs_and_in_json() {
+        let notes = [
+            Note::Probe,
+            Note::GoodStanding,
+            Note::Capable,
+            Note::PenaltyBegins,
+            Note::PenaltyRenewed,
+            Note::PenaltyEnds,
+            Note::NotRolledOut,
+            Note::MalformedRecord,
+            Note::Ipv4ArrivalsNotVisible,
+            Note::NeverFallsBack,
+            Note::LetInBegins,
+            Note::LetInUsedUp,
+            Note::VerbNotBelieved,
+        ];
+        for note in notes {
+            assert_eq!(serde_json::to_value(&note).expect("JSON"), note.as_str());
+        }
+        assert_eq!(Note::Other("later".to_owned()).as_str(), "later");
+    }
+}

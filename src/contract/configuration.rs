@@ -91,3 +91,16 @@ pub struct Description {
     /// The policy that `{}` stands for, written out, as JSON.
     pub defaults: String,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_error_says_where_what_and_what_to_do() {
+        let error = |text: &str| crate::policy::parse(text).expect_err(text)[0].to_string();
+        let misspelt = error("{\n  \"mode\": \"enfroce\"\n}");
+        assert!(misspelt.starts_with("line 2, column 11: /mode: found \"enfroce\", expected "), "{misspelt}");
+        assert!(misspelt.contains("; "), "what to do: {misspelt}");
+        let whole = error("[]");
+        assert!(whole.starts_with("line 1, column 1: the policy: found "), "{whole}");
+    }
+}

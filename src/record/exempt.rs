@@ -67,6 +67,8 @@ mod tests {
         assert_eq!(update.expires_in, 60);
         assert_eq!(exempt(network, Some(&update.value), 1000, 0).expect("IPv6").expires_in, 0);
         assert_eq!(exempt(network, Some(b"foreign"), 1000, 60), Ok(update), "what is no record counts as absent");
-        assert_eq!(exempt(Network::parse("192.0.2.0/24").expect("valid"), None, 1000, 60), Err(ExemptError::Ipv4));
+        let error = exempt(Network::parse("192.0.2.0/24").expect("valid"), None, 1000, 60).expect_err("IPv4");
+        assert_eq!(error, ExemptError::Ipv4);
+        assert!(error.to_string().ends_with("expected an IPv6 network"), "{error}");
     }
 }
