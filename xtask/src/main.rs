@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod component;
+mod coverage;
 mod faces;
 mod inspect;
 mod interop;
@@ -28,6 +29,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test           Run all tests: natively, through the component, and the faces; with ARGUMENTS, those that cargo test finds by them
   interop        Test the SMTP server between Postfix, Dovecot and openssl, and with five servers as its clients, as root; ARGUMENTS go
                  to cargo test. `interop --whole` measures what those five do and writes docs/sender-matrix.md
+  coverage       Tell which lines of the module its unit tests and the vectors run through; needs rustup's component llvm-tools
   faces          Build and test the module for other languages and runtimes, or those that ARGUMENTS name: npm, jco, module, c-library,
                  python; `cargo xtask npm` and so on build one of them
   check          Check the format, clippy's advice and the documentation; no warning passes
@@ -47,6 +49,9 @@ type Failure = String;
 type Command = fn(&Place, &[String]) -> Result<(), Failure>;
 
 fn main() -> ExitCode {
+    if let Some(code) = coverage::in_place_of_rustc() {
+        return code;
+    }
     let mut arguments = std::env::args().skip(1);
     let Some(name) = arguments.next() else {
         eprint!("{HELP}");
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         "demo" => (|place, arguments| serve::run(place, "play", arguments), true),
         "test" => (test::run, true),
         "interop" => (interop::run, true),
+        "coverage" => (|place, _| coverage::run(place), false),
         "faces" => (faces::run, true),
         "npm" => (|place, _| faces::build(place, "npm"), false),
         "jco" => (|place, _| faces::build(place, "jco"), false),
