@@ -1,5 +1,6 @@
 //! A program of this project, as an administrator starts it.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,10 +9,35 @@ use std::sync::{Arc, Mutex};
 
 use crate::until;
 
+/// Lines of a log that are kept: a program that runs for long says more than anybody looks for.
+const LINES: usize = 100_000;
+
 /// A running program. Dropping it kills the process.
 pub struct Program {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Log>>,
+}
+
+/// The last lines, and how many came before them.
+#[derive(Default)]
+struct Log {
+    gone: usize,
+    lines: VecDeque<String>,
+}
+
+impl Log {
+    fn push(&mut self, line: String) {
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+            self.gone += 1;
+        }
+        self.lines.push_back(line);
+    }
+
+    /// The lines from this number on, as far as they are kept.
+    fn since(&self, mark: usize) -> impl Iterator<Item = &String> {
+        self.lines.iter().skip(mark.saturating_sub(self.gone))
+    }
 }
 
 impl Program {
@@ -19,7 +45,7 @@ impl Program {
     pub fn start(mut command: Command, each: impl Fn(&str) + Send + 'static) -> Program {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let lines = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -48,15 +74,31 @@ impl Program {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.lines_since(0).join("\n")
+    }
+
+    /// How many lines its log has so far.
+    pub fn mark(&self) -> usize {
+        let log = self.log.lock().unwrap();
+        log.gone + log.lines.len()
+    }
+
+    /// The lines of its log since a [`Program::mark`]; of a long log, the last of them.
+    pub fn lines_since(&self, mark: usize) -> Vec<String> {
+        self.log.lock().unwrap().since(mark).cloned().collect()
     }
 
     /// Waits for a line of the log with all these parts, and gives it.
     pub fn logged(&self, parts: &[&str]) -> String {
+        self.logged_since(0, parts)
+    }
+
+    /// The same, of the lines since a [`Program::mark`].
+    pub fn logged_since(&self, mark: usize, parts: &[&str]) -> String {
         until(&format!("{parts:?} in the log"), || {
-            let log = self.log();
-            let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned);
-            line.ok_or(log)
+            let log = self.log.lock().unwrap();
+            let line = log.since(mark).find(|line| parts.iter().all(|part| line.contains(part))).cloned();
+            line.ok_or_else(|| log.since(mark).map(String::as_str).collect::<Vec<_>>().join("\n"))
         })
     }
 }

@@ -32,6 +32,8 @@ pub struct Setting {
     pub tables: String,
     /// Files beside the configuration.
     pub files: Vec<(&'static str, String)>,
+    /// The component; `None` for the shipped one.
+    pub component: Option<Vec<u8>>,
 }
 
 impl Setting {
@@ -44,6 +46,7 @@ impl Setting {
             // The time limit of the component is one of real time: on a busy machine it is not to decide.
             tables: format!("[policy_limits]\ndeadline = \"10s\"\n\n[upstream]\naddress = \"{address}\"\ntell = \"{tell}\"\n"),
             files: Vec::new(),
+            component: None,
         }
     }
 
@@ -55,6 +58,7 @@ impl Setting {
             listeners: LISTENERS.to_owned(),
             tables: "[policy_limits]\ndeadline = \"10s\"\n".to_owned(),
             files: Vec::new(),
+            component: None,
         }
     }
 
@@ -155,6 +159,11 @@ impl Smtpd {
         in_maildir(&self.path().join("mail/box"))
     }
 
+    /// The process with its log.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.program.pid()
@@ -191,14 +200,17 @@ pub fn check_config(setting: &Setting) -> Output {
 /// that user.
 fn write(setting: &Setting, nameserver: SocketAddr) -> TempDir {
     let folder = public_folder("smtp-fallback-smtpd-");
-    let Setting { policy, top, listeners, tables, files } = setting;
+    let Setting { policy, top, listeners, tables, files, component } = setting;
     let configuration = format!(
         "host_name = \"mx.demo.example\"\ncomponent = \"policy.wasm\"\npolicy = \"policy.json\"\nlog = \"info,smtp_fallback_smtpd=debug,smtp_fallback_daemon=debug\"\n{top}\n{listeners}\n\
          [verify]\nnameservers = [\"{nameserver}\"]\n\n{tables}"
     );
     fs::write(folder.path().join("smtpd.toml"), configuration).unwrap();
     fs::write(folder.path().join("policy.json"), policy).unwrap();
-    program::component_into(folder.path());
+    match component {
+        Some(octets) => fs::write(folder.path().join("policy.wasm"), octets).unwrap(),
+        None => program::component_into(folder.path()),
+    }
     for (name, text) in files {
         fs::write(folder.path().join(name), text).unwrap();
     }

@@ -11,6 +11,7 @@ mod needs;
 mod place;
 mod reproducible;
 mod serve;
+mod soak;
 mod steps;
 mod test;
 mod toolchain;
@@ -29,6 +30,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test           Run all tests: natively, through the component, and the faces; with ARGUMENTS, those that cargo test finds by them
   interop        Test the SMTP server between Postfix, Dovecot and openssl, and with five servers as its clients, as root; ARGUMENTS go
                  to cargo test. `interop --whole` measures what those five do and writes docs/sender-matrix.md
+  soak           Run the SMTP server and the milter under mixed load while all around them breaks, as root, and watch their memory; for half an hour, or
+                 `--minutes N`
   coverage       Tell which lines of the module its unit tests and the vectors run through; needs rustup's component llvm-tools
   faces          Build and test the module for other languages and runtimes, or those that ARGUMENTS name: npm, jco, module, c-library,
                  python; `cargo xtask npm` and so on build one of them
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         "demo" => (|place, arguments| serve::run(place, "play", arguments), true),
         "test" => (test::run, true),
         "interop" => (interop::run, true),
+        "soak" => (soak::run, true),
         "coverage" => (|place, _| coverage::run(place), false),
         "faces" => (faces::run, true),
         "npm" => (|place, _| faces::build(place, "npm"), false),

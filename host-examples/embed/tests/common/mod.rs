@@ -102,13 +102,25 @@ pub(crate) fn module(imports: &str, misbehave: &str, data: &[u8]) -> String {
 /// Which of these is drawn by time, nonce and stage, and by the calls before on the same instance: each new connection is another
 /// draw, also for the fresh instance that replaces one that trapped. The same input to fresh instances gives the same.
 pub(crate) fn traps_sometimes() -> Vec<u8> {
+    unreliable(SOMETIMES)
+}
+
+/// The same, but that one of 32 calls never ends.
+pub(crate) fn traps_or_loops_sometimes() -> Vec<u8> {
+    let trap = "(if (i32.and (local.get $bits) (i32.const 1)) (then unreachable))";
+    assert_eq!(SOMETIMES.matches(trap).count(), 1);
+    let endless = "(if (i32.eqz (i32.and (local.get $bits) (i32.const 124))) (then (loop (br 0))))";
+    unreliable(&SOMETIMES.replace(trap, &format!("{endless}\n    {trap}")))
+}
+
+fn unreliable(answer: &str) -> Vec<u8> {
     let line = "this mail is welcome over IPv4".to_owned();
     let reply = Reply { code: 421, enhanced_code: "4.4.8".to_owned(), lines: vec![line], close: true };
     let usual = module("", "", &refusal(&reply, UNAUTHENTICATED, false));
     let call = "(call $answer (local.get 0))";
     assert_eq!(usual.matches(call).count(), 1);
     let module = usual.replace(call, "(call $sometimes (local.get 0))");
-    component(&module.replacen("(func $misbehave", &format!("{SOMETIMES}\n  (func $misbehave"), 1))
+    component(&module.replacen("(func $misbehave", &format!("{answer}\n  (func $misbehave"), 1))
 }
 
 /// The answers of [`traps_sometimes`]: in the connection the stage lies at 0, the time at 56, the nonce at 64.

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 
 use smtp_fallback_demo::client::{Client, ClientError, Reply};
 
-use crate::server::RECIPIENT;
+/// A recipient that is taken.
+const RECIPIENT: &str = "jones@demo.example";
 
 /// The field that says what a message is.
 const FIELD: &str = "X-Chaos: ";
@@ -88,7 +89,7 @@ fn checksum(octets: &[u8]) -> u64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) address: SocketAddr,
-    /// The client's own address, told by the PROXY protocol.
+    /// The client's own address, told by the PROXY protocol: of IPv6, or of IPv4.
     pub(crate) proxied: Option<String>,
     /// By BDAT in two chunks, else by DATA.
     pub(crate) chunked: bool,
@@ -103,7 +104,8 @@ impl Route {
     pub(crate) async fn send(&self, sender: &str, message: &[u8]) -> Result<Reply, ClientError> {
         let mut client = Client::connect(self.address).await?;
         if let Some(address) = &self.proxied {
-            client.send(format!("PROXY TCP6 {address} ::1 4711 25\r\n").as_bytes()).await?;
+            let (family, own) = if address.contains(':') { ("TCP6", "::1") } else { ("TCP4", "127.0.0.1") };
+            client.send(format!("PROXY {family} {address} {own} 4711 25\r\n").as_bytes()).await?;
         }
         let greeting = client.reply().await?;
         if greeting.code != 220 {
@@ -192,6 +194,13 @@ impl Ledger {
         assert_eq!(earlier, None, "{attempt:?} was used twice");
     }
 
+    /// Writes down an attempt that the client broke off before the end of the message: nothing of it may be kept.
+    #[allow(dead_code, reason = "the soak test uses it")]
+    pub(crate) fn broke_off(&self, attempt: Attempt) {
+        let earlier = self.attempts.lock().unwrap().insert(attempt, Heard::Refused);
+        assert_eq!(earlier, None, "{attempt:?} was used twice");
+    }
+
     pub(crate) fn attempts(&self) -> usize {
         self.attempts.lock().unwrap().len()
     }
@@ -208,6 +217,11 @@ impl Ledger {
             let attempt = Attempt::read(message).unwrap_or_else(|error| panic!("a message is not whole: {error}"));
             *copies.entry(attempt).or_default() += 1;
         }
+        self.settle(copies)
+    }
+
+    /// The same with how often each is there.
+    pub(crate) fn settle(&self, mut copies: BTreeMap<Attempt, usize>) -> Balance {
         let attempts = self.attempts.lock().unwrap();
         let mut balance = Balance::default();
         for (attempt, heard) in attempts.iter() {

@@ -119,6 +119,12 @@ impl Double {
         *self.shared.plan.lock().unwrap() = Box::new(plan);
     }
 
+    /// The messages that were taken since this was asked before.
+    #[allow(dead_code, reason = "the soak test uses it")]
+    pub(super) fn drain(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.shared.taken.lock().unwrap())
+    }
+
     /// The messages that were taken, as they came.
     pub(super) fn taken(&self) -> Vec<Vec<u8>> {
         self.shared.taken.lock().unwrap().clone()
