@@ -39,16 +39,19 @@ struct Pair {
 /// What an instance of the core module may have, as an instance of the component.
 const MEMORY: usize = 16 << 20;
 
-/// Prints the file.
-pub(crate) fn print_cases() -> Result<(), Failed> {
+/// Prints the file. Only the peers are asked about a greeting, too.
+pub(crate) fn print_cases(with_greeting: bool) -> Result<(), Failed> {
     let mut native = Module::new();
     native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
-    let [_, accept, refusal, _] = Case::all(&native);
+    let [greeting, accept, refusal, _] = Case::all(&native);
     let pair = |name, case: &Case| {
         let [keys, decide] = case.arguments()?;
         Ok::<Pair, serde_json::Error>(Pair { name, keys, decide })
     };
-    let cases = vec![pair("accept", &accept)?, pair("refusal", &refusal)?];
+    let mut cases = vec![pair("accept", &accept)?, pair("refusal", &refusal)?];
+    if with_greeting {
+        cases.push(pair("greeting", &greeting)?);
+    }
     println!("{}", serde_json::to_string(&Cases { policy_json: POLICY, secret: std::str::from_utf8(SECRET)?, cases })?);
     Ok(())
 }

@@ -4,11 +4,13 @@
 //! costs beside a Postfix.
 
 mod cases;
+mod decisions;
 mod empty;
 mod faces;
 mod measure;
 mod milter;
 mod redis;
+mod start;
 mod store;
 
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         [option, path, rest @ ..] if option == "--component" => (path, rest),
         _ => {
             return Err(
-                "usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | face | one WAY CASE CALLS]"
+                "usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | decisions | start | face | one WAY CASE CALLS]"
                     .into(),
             );
         }
@@ -48,11 +50,15 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
         [word, rest @ ..] if word == "milter" => milter::run(path, rest),
-        [word] if word == "cases" => faces::print_cases(),
+        [word] if word == "cases" => faces::print_cases(false),
+        [word, with] if word == "cases" && with == "with-greeting" => faces::print_cases(true),
+        [word] if word == "decisions" => decisions::print(),
+        [word] if word == "start" => start::run(path),
         [word, rest @ ..] if word == "face" => faces::run(path, rest),
-        [word, ..] => {
-            Err(format!("found {word:?}, expected records, redis, milter, cases, face, or nothing for decisions").into())
-        }
+        [word, ..] => Err(format!(
+            "found {word:?}, expected records, redis, milter, cases, decisions, start, face, or nothing for decisions"
+        )
+        .into()),
     }
 }
 

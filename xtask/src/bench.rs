@@ -2,6 +2,8 @@
 //! milter costs beside a Postfix.
 
 mod instructions;
+mod peers;
+mod size;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,9 +37,11 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     if milter {
         ready()?;
     }
-    let instructions = rest.first().is_some_and(|word| *word == "instructions");
-    if instructions {
-        instructions::check_needs()?;
+    let first = rest.first().map_or("", |word| word.as_str());
+    match first {
+        "instructions" => instructions::check_needs()?,
+        "peers" => peers::check_needs()?,
+        _ => {}
     }
     component::build(place)?;
     let mut cargo = toolchain::cargo(place, "build")?;
@@ -49,7 +53,23 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         cargo.args(["--bin", MILTER]);
         bench.args(["--ours", &format!("ours, rust-crypto={}", release(place, MILTER).display())]);
     }
-    if rest.first().is_some_and(|word| *word == "faces") {
+    if first == "peers" {
+        let verify_only = match rest[1..] {
+            [] => false,
+            [word] if word == "--verify" => true,
+            _ => return Err("usage: cargo xtask bench peers [--verify]".to_owned()),
+        };
+        toolchain::run(&mut cargo)?;
+        return peers::run(place, &release(place, BENCH), verify_only);
+    }
+    if first == "size" {
+        if rest.len() > 1 {
+            return Err("usage: cargo xtask bench size".to_owned());
+        }
+        toolchain::run(&mut cargo)?;
+        return size::run(place, &release(place, BENCH));
+    }
+    if first == "faces" {
         let whole = match rest[1..] {
             [] => false,
             [word] if word == "--whole" => true,
@@ -61,7 +81,7 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         return faces::measure(place, &release(place, BENCH), whole);
     }
     toolchain::run(&mut cargo)?;
-    if instructions {
+    if first == "instructions" {
         return instructions::run(place, &release(place, BENCH));
     }
     if !flags.is_empty() {

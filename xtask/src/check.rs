@@ -5,8 +5,9 @@ use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, toolchain};
 
-/// The package of the fuzzing targets, a workspace of its own.
+/// The packages of the fuzzing targets and of the benchmark's peers, workspaces of their own.
 const FUZZING: &str = "fuzz/Cargo.toml";
+const PEERS: &str = "bench/peers/Cargo.toml";
 
 pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
@@ -22,6 +23,11 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     steps.step("format, fuzzing", || {
         toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", FUZZING, "--", "--check"]))
             .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {FUZZING}` writes what is expected"))
+    })?;
+    // Likewise; clippy would need Lua's headers.
+    steps.step("format, peers", || {
+        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", PEERS, "--", "--check"]))
+            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {PEERS}` writes what is expected"))
     })?;
     steps.step("clippy", || {
         let mut cargo = toolchain::cargo(place, "clippy")?;

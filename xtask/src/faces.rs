@@ -1,7 +1,7 @@
 //! The faces of the module for other languages and runtimes: `cargo xtask npm`, `jco`, `module`, `c-library` and `python` build one each,
 //! `cargo xtask faces` builds and tests them, each by all vectors and by a runner in its own language.
 
-mod bench;
+pub(crate) mod bench;
 pub(crate) mod c_library;
 mod commonjs;
 mod dataclasses;
@@ -15,7 +15,7 @@ mod typescript;
 
 use std::path::Path;
 
-use self::bench::Runner;
+use self::bench::{Runner, Table};
 use crate::needs::{self, Need, Needed};
 use crate::place::Place;
 use crate::steps::Steps;
@@ -80,7 +80,8 @@ pub(crate) fn measure(place: &Place, bench: &Path, whole: bool) -> Result<(), Fa
     for face in FACES {
         runners.extend((face.runners)(place)?);
     }
-    bench::run(place, &runners, &bench::cases(place, bench)?, whole)
+    let table = Table { kinds: &["accept", "refusal"], unit: 0, unit_name: "native" };
+    bench::run(place, &runners, &bench::cases(place, bench, &[])?, &table, whole)
 }
 
 /// Said before minutes of compiling, not after.

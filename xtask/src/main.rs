@@ -37,8 +37,10 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
                  python; `cargo xtask npm` and so on build one of them
   check          Check the format, clippy's advice and the documentation; no warning passes
   bench          Measure decisions natively and through the component. `bench faces` measures them from other languages (`--whole`: a million
-                 calls each), `bench records` the store, `bench redis` a shared one, `bench milter`, as root, the milter beside other
-                 filters of a Postfix, `bench milter --aws-lc` also with other cryptography
+                 calls each), `bench peers` the same policy in Lua, CEL, Rego and a policy service (`--verify`: only whether they decide as the
+                 module does), `bench size` what the octets of the component are for and what starting it takes, `bench records` the
+                 store, `bench redis` a shared one, `bench milter`, as root, the milter beside other filters of a Postfix,
+                 `bench milter --aws-lc` also with other cryptography
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

@@ -50,9 +50,9 @@ pub(crate) fn of_rust(place: &Place, bench: &Path) -> Vec<Runner> {
     rows.into_iter().map(runner).collect()
 }
 
-/// The file of cases that all runners read.
-pub(crate) fn cases(place: &Place, bench: &Path) -> Result<String, Failure> {
-    toolchain::output(Command::new(bench).arg("--component").arg(place.component()).arg("cases"))
+/// The file of cases that all runners read; words after `cases` ask for more of them.
+pub(crate) fn cases(place: &Place, bench: &Path, more: &[&str]) -> Result<String, Failure> {
+    toolchain::output(Command::new(bench).arg("--component").arg(place.component()).arg("cases").args(more))
 }
 
 /// Pairs for each case, rounds; the best round counts, since whatever else the machine does only adds.
@@ -67,33 +67,43 @@ const SHORT: Size = Size { pairs: 10_000, slow_pairs: 1000, rounds: 3 };
 /// A million calls: two cases, two calls in a pair. One round: it takes half an hour.
 const WHOLE: Size = Size { pairs: 250_000, slow_pairs: 250_000, rounds: 1 };
 
+/// What is measured, and what it is compared with.
+pub(crate) struct Table {
+    /// The kinds of decision, as the cases name them.
+    pub(crate) kinds: &'static [&'static str],
+    /// The runner that is the unit, and its short name.
+    pub(crate) unit: usize,
+    pub(crate) unit_name: &'static str,
+}
+
 /// What a runner printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Measured {
-    accept: u64,
-    refusal: u64,
+    /// Nanoseconds of each kind of decision.
+    times: Vec<u64>,
     before: u64,
     after: u64,
 }
 
-/// Measures all and prints the table. The first runner is the unit.
-pub(crate) fn run(place: &Place, runners: &[Runner], cases: &str, whole: bool) -> Result<(), Failure> {
+/// Measures all and prints the table.
+pub(crate) fn run(place: &Place, runners: &[Runner], cases: &str, table: &Table, whole: bool) -> Result<(), Failure> {
+    let Table { kinds, unit, unit_name } = *table;
     let size = if whole { WHOLE } else { SHORT };
     let file = place.target.join("bench-cases.json");
     fs::write(&file, cases).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    let mut table: Vec<Option<Measured>> = vec![None; runners.len()];
+    let mut rows: Vec<Option<Measured>> = vec![None; runners.len()];
     for round in 1..=size.rounds {
-        for (runner, best) in runners.iter().zip(&mut table) {
+        for (runner, best) in runners.iter().zip(&mut rows) {
             eprintln!("==> round {round}, {}", runner.name);
-            let measured = measure(place, runner, &file, if runner.slow { size.slow_pairs } else { size.pairs })?;
+            let measured = measure(place, runner, kinds, &file, if runner.slow { size.slow_pairs } else { size.pairs })?;
             *best = Some(match best.take() {
                 Some(best) => better(&best, measured),
                 None => measured,
             });
         }
     }
-    let rows: Vec<(&str, Measured)> = runners.iter().zip(table).filter_map(|(runner, row)| Some((runner.name, row?))).collect();
-    print!("{}", printed(&rows));
+    let rows: Vec<(&str, Measured)> = runners.iter().zip(rows).filter_map(|(runner, row)| Some((runner.name, row?))).collect();
+    print!("{}", printed(&rows, kinds, unit, unit_name));
     let Size { pairs, slow_pairs, rounds } = size;
     println!(
         "A decision is one `keys` and one `decide`; {pairs} of each kind ({slow_pairs} of the slow), the best of {rounds} rounds. Memory: resident, after \
@@ -103,50 +113,38 @@ pub(crate) fn run(place: &Place, runners: &[Runner], cases: &str, whole: bool) -
 }
 
 fn better(one: &Measured, other: Measured) -> Measured {
-    Measured { accept: one.accept.min(other.accept), refusal: one.refusal.min(other.refusal), ..other }
+    Measured { times: one.times.iter().zip(&other.times).map(|(one, other)| *one.min(other)).collect(), ..other }
 }
 
-fn measure(place: &Place, runner: &Runner, cases: &Path, pairs: u32) -> Result<Measured, Failure> {
+fn measure(place: &Place, runner: &Runner, kinds: &[&str], cases: &Path, pairs: u32) -> Result<Measured, Failure> {
     let Runner { name, program, arguments, environment, slow: _ } = runner;
     let mut command = Command::new(program);
     command.current_dir(&place.checkout).args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
     let printed = toolchain::output(command.arg("bench").arg(cases).arg(pairs.to_string()))?;
-    read(&printed)
+    read(&printed, kinds)
         .ok_or_else(|| format!("{name} printed {printed:?}, expected lines such as \"accept 1234\" and \"memory 1234 1234\""))
 }
 
-fn read(printed: &str) -> Option<Measured> {
-    let mut measured = Measured::default();
-    for line in printed.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["accept", time] => measured.accept = time.parse().ok()?,
-            ["refusal", time] => measured.refusal = time.parse().ok()?,
-            ["memory", before, after] => (measured.before, measured.after) = (before.parse().ok()?, after.parse().ok()?),
-            _ => {}
-        }
-    }
-    (measured.accept > 0 && measured.refusal > 0 && measured.after > 0).then_some(measured)
+fn read(printed: &str, kinds: &[&str]) -> Option<Measured> {
+    let lines = || printed.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
+    let time = |kind: &&str| lines().find_map(|words| (words.len() == 2 && words[0] == *kind).then(|| words[1].parse().ok())?);
+    let times = kinds.iter().map(time).collect::<Option<Vec<u64>>>().filter(|times| times.iter().all(|&time| time > 0))?;
+    let memory = lines().find(|words| words.len() == 3 && words[0] == "memory")?;
+    let (before, after) = (memory[1].parse().ok()?, memory[2].parse().ok().filter(|&after| after > 0)?);
+    Some(Measured { times, before, after })
 }
 
-fn printed(rows: &[(&str, Measured)]) -> String {
-    let Some((_, unit)) = rows.first() else { return String::new() };
-    let times = |time: u64, unit: u64| format!("{:.1}", time as f64 / unit as f64);
-    let a_second = |time: u64| format!("{}", 1_000_000_000 / time.max(1));
-    let mut text = format!(
-        "{:<34} {:>9} {:>8} {:>9} {:>8} {:>9} {:>8}\n",
-        "", "accept/s", "× native", "refusal/s", "× native", "KiB", "growth"
-    );
+fn printed(rows: &[(&str, Measured)], kinds: &[&str], unit: usize, unit_name: &str) -> String {
+    let Some((_, unit)) = rows.get(unit) else { return String::new() };
+    let wide = unit_name.len() + 2;
+    let head = kinds.iter().map(|kind| format!(" {:>10} {:>wide$}", format!("{kind}/s"), format!("× {unit_name}")));
+    let mut text = format!("{:<34}{} {:>9} {:>8}\n", "", head.collect::<String>(), "KiB", "growth");
     for (name, row) in rows {
-        text += &format!(
-            "{name:<34} {:>9} {:>8} {:>9} {:>8} {:>9} {:>+8}\n",
-            a_second(row.accept),
-            times(row.accept, unit.accept),
-            a_second(row.refusal),
-            times(row.refusal, unit.refusal),
-            row.after,
-            row.after as i64 - row.before as i64,
-        );
+        let times = row.times.iter().zip(&unit.times).map(|(&time, &unit)| {
+            format!(" {:>10} {:>wide$}", 1_000_000_000 / time.max(1), format!("{:.1}", time as f64 / unit as f64))
+        });
+        let growth = row.after as i64 - row.before as i64;
+        text += &format!("{name:<34}{} {:>9} {growth:>+8}\n", times.collect::<String>(), row.after);
     }
     text
 }
@@ -155,24 +153,33 @@ fn printed(rows: &[(&str, Measured)]) -> String {
 mod tests {
     use super::*;
 
+    const KINDS: &[&str] = &["accept", "refusal"];
+
     #[test]
     fn a_runner_has_to_print_all_of_it() {
-        let read = |text: &str| read(text);
+        let read = |text: &str| read(text, KINDS);
         assert_eq!(
-            read("# warm\naccept 1500\nrefusal 2000\nmemory 9000 9100\n"),
-            Some(Measured { accept: 1500, refusal: 2000, before: 9000, after: 9100 })
+            read("# warm\nrefusal 2000\naccept 1500\nmemory 9000 9100\n"),
+            Some(Measured { times: vec![1500, 2000], before: 9000, after: 9100 })
         );
         assert_eq!(read("accept 1500\nmemory 9000 9100\n"), None);
         assert_eq!(read("accept 1500\nrefusal x\nmemory 9000 9100\n"), None);
+        assert_eq!(read("accept 1500\nrefusal 0\nmemory 9000 9100\n"), None);
         assert_eq!(read("accept 1500\nrefusal 2000\n"), None);
+        assert_eq!(read("accept 1500\nrefusal 2000\nmemory 9000 0\n"), None);
     }
 
     #[test]
-    fn the_table_has_the_first_row_as_its_unit() {
-        let row = |accept, refusal, after| Measured { accept, refusal, before: 1000, after };
-        let table = printed(&[("native", row(1000, 2000, 1000)), ("far", row(25_000, 30_000, 900))]);
-        let lines: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["native", "1000000", "1.0", "500000", "1.0", "1000", "+0"]);
-        assert_eq!(lines[1], ["far", "40000", "25.0", "33333", "15.0", "900", "-100"]);
+    fn the_table_has_one_of_its_rows_as_the_unit() {
+        let row = |accept, refusal, after| Measured { times: vec![accept, refusal], before: 1000, after };
+        let rows = [("native", row(1000, 2000, 1000)), ("far", row(25_000, 30_000, 900))];
+        let words = |unit| -> Vec<Vec<String>> {
+            let table = printed(&rows, KINDS, unit, "native");
+            table.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        assert_eq!(words(0)[0], ["native", "1000000", "1.0", "500000", "1.0", "1000", "+0"]);
+        assert_eq!(words(0)[1], ["far", "40000", "25.0", "33333", "15.0", "900", "-100"]);
+        assert_eq!(words(1)[1], ["far", "40000", "1.0", "33333", "1.0", "900", "-100"]);
+        assert!(printed(&rows, KINDS, 2, "none").is_empty());
     }
 }
