@@ -1,15 +1,17 @@
 //! `cargo xtask bench`: what `keys` and `decide` cost at the greeting, for an accepted and for a refused message, natively and
 //! through the shipped component, as multiples of an empty component call in the same run. `cargo xtask bench records`: what records
 //! cost in the embedded store; `cargo xtask bench redis`: in a Redis that hosts share. `cargo xtask bench milter`: what a milter
-//! costs beside a Postfix.
+//! costs beside a Postfix. `cargo xtask bench smtpd`: what smtpd costs, and Postfix and Haraka beside it.
 
 mod cases;
 mod decisions;
 mod empty;
 mod faces;
+mod inside;
 mod measure;
 mod milter;
 mod redis;
+mod smtpd;
 mod start;
 mod store;
 
@@ -21,6 +23,9 @@ use smtp_fallback_embed::{Component, Limits, Pool};
 use smtp_fallback_policy::Module;
 
 const POLICY: &str = r#"{"url": "https://www.example.org/ipv6"}"#;
+/// What it can be asked to do instead of measuring decisions.
+const WORDS: [&str; 9] =
+    ["records", "redis", "milter", "smtpd", "cases [with-greeting]", "decisions", "start", "face", "one WAY CASE CALLS"];
 const SECRET: &[u8] = b"0123456789abcdef";
 
 fn main() -> ExitCode {
@@ -37,12 +42,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (path, rest) = match &arguments[..] {
         [option, path, rest @ ..] if option == "--component" => (path, rest),
-        _ => {
-            return Err(
-                "usage: smtp-fallback-bench --component FILE [records | redis | milter | cases | decisions | start | face | one WAY CASE CALLS]"
-                    .into(),
-            );
-        }
+        _ => return Err(format!("usage: smtp-fallback-bench --component FILE [{}]", WORDS.join(" | ")).into()),
     };
     match rest {
         [] => decisions(path),
@@ -50,15 +50,13 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
         [word, rest @ ..] if word == "milter" => milter::run(path, rest),
+        [word, rest @ ..] if word == "smtpd" => smtpd::run(path, rest),
         [word] if word == "cases" => faces::print_cases(false),
         [word, with] if word == "cases" && with == "with-greeting" => faces::print_cases(true),
         [word] if word == "decisions" => decisions::print(),
         [word] if word == "start" => start::run(path),
         [word, rest @ ..] if word == "face" => faces::run(path, rest),
-        [word, ..] => Err(format!(
-            "found {word:?}, expected records, redis, milter, cases, decisions, start, face, or nothing for decisions"
-        )
-        .into()),
+        [word, ..] => Err(format!("found {word:?}, expected nothing for decisions, or one of {}", WORDS.join(", ")).into()),
     }
 }
 

@@ -1,35 +1,28 @@
 //! What a filter costs beside a Postfix: CPU per message and messages per second, of no filter, a filter that does nothing, smtp-fallback-milter,
 //! OpenDKIM and policyd-spf, side by side in one run.
-//!
-//! All of it runs in namespaces of its own for network, mounts and processes: Postfix, the filters, a name server on 127.0.0.1:53 and the
-//! clients, which have documentation addresses of IPv6 on the loopback interface. Nothing can leave the machine, the system's own services
-//! are not touched, and nothing is left when the run is over.
 
 mod filters;
-mod group;
-mod load;
 mod noop;
 mod options;
-mod place;
-mod postfix;
 mod table;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use filters::Filters;
-use group::{Cpu, Group};
-use load::Load;
 use options::Options;
-use postfix::Postfix;
 use table::Row;
+
+use crate::inside::filter::ASK_POLICYD;
+use crate::inside::group::{Cpu, Group};
+use crate::inside::load::Load;
+use crate::inside::place::SERVER;
+use crate::inside::postfix::{self, Postfix};
+use crate::inside::{self, last_lines, place, timely};
 
 /// Messages of each row before anything is measured: processes are started, caches filled.
 const WARM_UP: usize = 200;
-
-/// A round of one row takes some seconds. One that takes this long hangs.
-const ROUND: Duration = Duration::from_secs(120);
 
 /// Makes the namespaces, and starts this program again in them.
 pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Box<dyn Error>> {
@@ -42,7 +35,7 @@ pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Box<dyn E
         _ => {
             // What cannot be understood is said before anything is started.
             Options::parse(arguments)?;
-            place::run_inside(component, arguments)
+            place::run_inside(component, "milter", arguments)
         }
     }
 }
@@ -72,11 +65,6 @@ impl Setup {
     }
 }
 
-fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
-}
-
 #[derive(Clone, Copy)]
 enum Expected {
     /// They add this to a message of a sender whose SPF, DKIM and DMARC pass.
@@ -86,21 +74,14 @@ enum Expected {
 }
 
 async fn inside(component: &str, groups: &Path, folder: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
-    // This is the first process of its namespace, which no signal ends by itself. All others end with it.
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
-    Group::create(groups, "load")?.enter()?;
-    place::furnish(folder)?;
-    let load = Load::start(options).await?;
+    inside::enter(groups, folder)?;
+    let load = Load::start(options.size).await?;
     let filters = Filters::start(component, groups, folder, &options.ours)?;
     let setups = filters.setups();
-    let postfix = Postfix::start(groups, folder, &setups, filters.policyd())?;
+    let postfix = Postfix::start(groups, folder, &services(&setups, &filters), "")?;
     for setup in &setups {
         check(setup, &load, &postfix).await.map_err(|error| setup.failed(error, &postfix))?;
-        timely(load.send(setup.port, WARM_UP)).await.map_err(|error| setup.failed(error, &postfix))?;
+        timely(load.send(setup.port, options.batch(WARM_UP))).await.map_err(|error| setup.failed(error, &postfix))?;
         postfix.drained().await?;
     }
     let mut rows: Vec<Row> = setups.iter().map(|setup| Row::new(&setup.name)).collect();
@@ -108,27 +89,27 @@ async fn inside(component: &str, groups: &Path, folder: &Path, options: &Options
         // Round by round and from another row each time, so that whatever else the machine does falls on all rows alike.
         for number in 0..setups.len() {
             let number = (number + round) % setups.len();
-            rows[number].add(measure(&setups[number], &load, &postfix, options.messages).await?);
+            rows[number].add(measure(&setups[number], &load, &postfix, options).await?);
         }
     }
     table::print(&rows, options);
     Ok(())
 }
 
-async fn measure(setup: &Setup, load: &Load, postfix: &Postfix, messages: usize) -> Result<table::Sample, Box<dyn Error>> {
+async fn measure(setup: &Setup, load: &Load, postfix: &Postfix, options: &Options) -> Result<table::Sample, Box<dyn Error>> {
     let cpu = || -> std::io::Result<(Cpu, Cpu)> {
         let filters = setup.groups.iter().map(Group::cpu).sum::<std::io::Result<Cpu>>()?;
         Ok((postfix.group().cpu()?, filters))
     };
     let (postfix_before, filters_before) = cpu()?;
     let start = Instant::now();
-    timely(load.send(setup.port, messages)).await.map_err(|error| setup.failed(error, postfix))?;
+    timely(load.send(setup.port, options.batch(options.messages))).await.map_err(|error| setup.failed(error, postfix))?;
     let took = start.elapsed();
     postfix.drained().await?;
     let (postfix_after, filters_after) = cpu()?;
-    let each = |after: Cpu, before: Cpu| (after - before).per(messages);
+    let each = |after: Cpu, before: Cpu| (after - before).per(options.messages);
     Ok(table::Sample {
-        rate: messages as f64 / took.as_secs_f64(),
+        rate: options.messages as f64 / took.as_secs_f64(),
         postfix: each(postfix_after, postfix_before),
         filters: each(filters_after, filters_before),
     })
@@ -143,7 +124,7 @@ async fn check(setup: &Setup, load: &Load, postfix: &Postfix) -> Result<(), Box<
             Expected::Field(words) if !message.contains(words) => {
                 return Err(format!("expected a message with {words:?}, found\n{message}").into());
             }
-            Expected::Refusal(words) => match timely(load.send_unauthenticated(setup.port)).await {
+            Expected::Refusal(words) => match timely(load.send_unauthenticated(setup.port, 0)).await {
                 Err(refusal) if refusal.to_string().contains(words) => {}
                 Err(other) => return Err(format!("expected a refusal with {words:?}, found {other}").into()),
                 Ok(()) => return Err("a message without SPF and DKIM was accepted, and should have been refused".into()),
@@ -154,7 +135,17 @@ async fn check(setup: &Setup, load: &Load, postfix: &Postfix) -> Result<(), Box<
     Ok(())
 }
 
-async fn timely(sending: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
-    let late = |_| format!("the messages were not taken within {} s", ROUND.as_secs());
-    tokio::time::timeout(ROUND, sending).await.map_err(late)?
+/// An smtpd for each row, for master.cf.
+fn services(setups: &[Setup], filters: &Filters) -> String {
+    let mut text = String::new();
+    for Setup { port, milter, policyd, .. } in setups {
+        text.push_str(&format!("[{SERVER}]:{port} inet n - n - - smtpd\n"));
+        if let Some(socket) = milter {
+            text.push_str(&format!("  -o smtpd_milters={socket}\n"));
+        }
+        if *policyd {
+            text.push_str(ASK_POLICYD);
+        }
+    }
+    text + &filters.policyd().service()
 }

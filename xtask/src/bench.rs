@@ -1,5 +1,7 @@
-//! `cargo xtask bench`: what a decision costs, natively and through the component file that is shipped, what its records cost, and what a
-//! milter costs beside a Postfix.
+//! `cargo xtask bench`: what a decision costs, natively and through the component file that is shipped, what its records cost, what a
+//! milter costs beside a Postfix, and what smtpd costs beside Postfix and Haraka.
+
+mod haraka;
 
 mod instructions;
 mod peers;
@@ -13,15 +15,16 @@ use crate::needs::{self, Need, Needed};
 use crate::place::Place;
 use crate::{Failure, component, faces, toolchain};
 
-/// The program that measures, and the one that `bench milter` measures.
+/// The program that measures, and those that `bench milter` and `bench smtpd` measure.
 const BENCH: &str = "smtp-fallback-bench";
 const MILTER: &str = "smtp-fallback-milter";
+const SMTPD: &str = "smtp-fallback-smtpd";
 
 /// The same milter with other cryptography, in a workspace of its own. What both workspaces have in common is compiled once.
 const MILTER_AWS_LC: &str = "smtp-fallback-milter-aws-lc";
 const AWS_LC: &str = "bench/milter-aws-lc/Cargo.toml";
 
-/// What `bench milter` starts, each with the package of Debian that has it.
+/// What `bench milter` and `bench smtpd` start, each with the package of Debian that has it.
 const NEEDS: [Needed; 6] = [
     (Need::Program("unshare"), "util-linux"),
     (Need::Program("mount"), "mount"),
@@ -31,74 +34,69 @@ const NEEDS: [Needed; 6] = [
     (Need::Program("policyd-spf"), "postfix-policyd-spf-python"),
 ];
 
+/// What installs Haraka for `bench smtpd`.
+const NPM: [Needed; 1] = [(Need::Program("npm"), "npm")];
+
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
-    let milter = arguments.first().is_some_and(|word| word == "milter");
-    let (flags, rest): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|word| milter && *word == "--aws-lc");
-    if milter {
-        ready()?;
-    }
-    let first = rest.first().map_or("", |word| word.as_str());
-    match first {
-        "instructions" => instructions::check_needs()?,
-        "peers" => peers::check_needs()?,
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (first, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
+    match (first, rest) {
+        ("faces", [] | ["--whole"]) => faces::check_needs(faces::FACES)?,
+        ("peers", [] | ["--verify"]) => peers::check_needs()?,
+        ("instructions", []) => instructions::check_needs()?,
+        ("size", []) => {}
+        ("faces" | "peers" | "instructions" | "size", [word, ..]) => {
+            return Err(format!("`cargo xtask bench {first}` does not know {word:?}; see `cargo xtask help`"));
+        }
+        ("milter", _) => ready(first, &[])?,
+        ("smtpd", _) => ready(first, &NPM)?,
         _ => {}
     }
     component::build(place)?;
-    let mut cargo = toolchain::cargo(place, "build")?;
     // Of the whole workspace, so that nothing is compiled with other features; the names of the programs choose.
-    cargo.args(["--release", "--workspace", "--bin", BENCH]);
-    let mut bench = Command::new(release(place, BENCH));
-    bench.current_dir(&place.checkout).arg("--component").arg(place.component()).args(&rest);
-    if milter {
-        cargo.args(["--bin", MILTER]);
-        bench.args(["--ours", &format!("ours, rust-crypto={}", release(place, MILTER).display())]);
+    let mut build = toolchain::cargo(place, "build")?;
+    build.args(["--release", "--workspace", "--bin", BENCH]);
+    if let "milter" | "smtpd" = first {
+        build.args(["--bin", if first == "milter" { MILTER } else { SMTPD }]);
     }
-    if first == "peers" {
-        let verify_only = match rest[1..] {
-            [] => false,
-            [word] if word == "--verify" => true,
-            _ => return Err("usage: cargo xtask bench peers [--verify]".to_owned()),
-        };
-        toolchain::run(&mut cargo)?;
-        return peers::run(place, &release(place, BENCH), verify_only);
-    }
-    if first == "size" {
-        if rest.len() > 1 {
-            return Err("usage: cargo xtask bench size".to_owned());
+    toolchain::run(&mut build)?;
+    let program = release(place, BENCH);
+    let mut bench = Command::new(&program);
+    bench.current_dir(&place.checkout).arg("--component").arg(place.component());
+    bench.args(words.iter().filter(|word| **word != WITH_AWS_LC));
+    match first {
+        "faces" => {
+            faces::module::build(place)?;
+            return faces::measure(place, &program, !rest.is_empty());
         }
-        toolchain::run(&mut cargo)?;
-        return size::run(place, &release(place, BENCH));
-    }
-    if first == "faces" {
-        let whole = match rest[1..] {
-            [] => false,
-            [word] if word == "--whole" => true,
-            _ => return Err("usage: cargo xtask bench faces [--whole]".to_owned()),
-        };
-        faces::check_needs(faces::FACES)?;
-        faces::module::build(place)?;
-        toolchain::run(&mut cargo)?;
-        return faces::measure(place, &release(place, BENCH), whole);
-    }
-    toolchain::run(&mut cargo)?;
-    if first == "instructions" {
-        return instructions::run(place, &release(place, BENCH));
-    }
-    if !flags.is_empty() {
-        bench.args(["--ours", &format!("ours, aws-lc={}", with_aws_lc(place)?.display())]);
+        "peers" => return peers::run(place, &program, !rest.is_empty()),
+        "size" => return size::run(place, &program),
+        "instructions" => return instructions::run(place, &program),
+        "milter" => {
+            bench.arg("--ours").arg(format!("ours, rust-crypto={}", release(place, MILTER).display()));
+            if rest.contains(&WITH_AWS_LC) {
+                bench.arg("--ours").arg(format!("ours, aws-lc={}", with_aws_lc(place)?.display()));
+            }
+        }
+        "smtpd" => {
+            bench.arg("--ours").arg(release(place, SMTPD)).arg("--haraka").arg(haraka::install(place)?);
+        }
+        _ => {}
     }
     toolchain::run(&mut bench)
 }
 
+/// That `bench milter` also measures the milter with other cryptography.
+const WITH_AWS_LC: &str = "--aws-lc";
+
 /// Said before minutes of compiling, not after.
-fn ready() -> Result<(), Failure> {
+fn ready(what: &str, more: &[Needed]) -> Result<(), Failure> {
     if toolchain::output(Command::new("id").arg("-u"))?.trim() != "0" {
-        return Err(
-            "this starts Postfix in namespaces of its own, and needs root for that; run `cargo xtask bench milter` as root"
-                .to_owned(),
-        );
+        return Err(format!(
+            "this starts Postfix in namespaces of its own, and needs root for that; run `cargo xtask bench {what}` as root"
+        ));
     }
-    needs::check(&NEEDS)
+    needs::check(NEEDS.iter().chain(more))
 }
 
 /// Builds the milter with aws-lc, which needs a compiler for C.

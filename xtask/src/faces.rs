@@ -7,7 +7,7 @@ mod commonjs;
 mod dataclasses;
 mod jco;
 pub(crate) mod module;
-mod node;
+pub(crate) mod node;
 pub(crate) mod npm;
 mod python;
 mod python_json;

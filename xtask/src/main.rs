@@ -38,9 +38,10 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   check          Check the format, clippy's advice and the documentation; no warning passes
   bench          Measure decisions natively and through the component. `bench faces` measures them from other languages (`--whole`: a million
                  calls each), `bench peers` the same policy in Lua, CEL, Rego and a policy service (`--verify`: only whether they decide as the
-                 module does), `bench size` what the octets of the component are for and what starting it takes, `bench records` the
-                 store, `bench redis` a shared one, `bench milter`, as root, the milter beside other filters of a Postfix,
-                 `bench milter --aws-lc` also with other cryptography
+                 module does), `bench size` what the octets of the component are for and what starting it takes, `bench instructions` where
+                 a decision's time goes, `bench records` the store, `bench redis` a shared one, `bench milter`, as root, the milter beside
+                 other filters of a Postfix, `bench milter --aws-lc` also with other cryptography, `bench smtpd`, as root, the SMTP server
+                 beside Postfix and Haraka (`--short`: a quarter of it)
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

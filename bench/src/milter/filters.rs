@@ -2,16 +2,11 @@
 
 use std::error::Error;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use super::group::Group;
 use super::{Expected, Setup};
-
-/// How long a filter may take until its socket is there: ours compiles the component first.
-const START: Duration = Duration::from_secs(60);
+use crate::inside::filter::{Filter, Policyd};
+use crate::inside::group::Group;
 
 /// The port of the first row.
 const PORT: u16 = 2500;
@@ -25,21 +20,6 @@ pub(crate) struct Filters {
     ours: Vec<Filter>,
     opendkim: Filter,
     policyd: Policyd,
-}
-
-/// A running milter.
-struct Filter {
-    name: String,
-    group: Group,
-    socket: PathBuf,
-    child: Child,
-}
-
-/// A program that Postfix starts itself, one for each of its smtpd processes.
-pub(crate) struct Policyd {
-    group: Group,
-    /// What Postfix is to start.
-    pub(crate) script: PathBuf,
 }
 
 impl Filters {
@@ -69,21 +49,7 @@ impl Filters {
                 Ok(command)
             })?);
         }
-        let opendkim = Filter::start("opendkim", "opendkim", groups, folder, |group, socket| {
-            let settings = [
-                ("Mode", "v"),
-                ("Background", "no"),
-                ("Syslog", "no"),
-                ("Nameservers", "127.0.0.1"),
-                ("UMask", "000"),
-                ("Socket", &format!("local:{}", socket.display())),
-            ];
-            let file = folder.join("opendkim.conf");
-            fs::write(&file, settings.map(|(name, value)| format!("{name} {value}\n")).concat())?;
-            let mut command = group.command("opendkim");
-            command.arg("-f").arg("-x").arg(file);
-            Ok(command)
-        })?;
+        let opendkim = Filter::opendkim(groups, folder)?;
         Ok(Filters { noop, ours: builds, opendkim, policyd: Policyd::new(groups, folder)? })
     }
 
@@ -120,56 +86,6 @@ impl Filters {
         add("policyd-spf", None, true, vec![spf]);
         add("opendkim + policyd-spf", Some(&self.opendkim), true, vec![dkim, spf]);
         all
-    }
-}
-
-impl Filter {
-    fn start(
-        name: &str,
-        file: &str,
-        groups: &Path,
-        folder: &Path,
-        command: impl FnOnce(&Group, &Path) -> Result<Command, Box<dyn Error>>,
-    ) -> Result<Filter, Box<dyn Error>> {
-        let group = Group::create(groups, file)?;
-        let socket = folder.join(format!("{file}.sock"));
-        let log = socket.with_extension("log");
-        let mut command = command(&group, &socket)?;
-        let child =
-            command.stdout(Stdio::null()).stderr(fs::File::create(&log)?).spawn().map_err(|error| format!("{name}: {error}"))?;
-        let mut filter = Filter { name: name.to_owned(), group, socket, child };
-        let deadline = Instant::now() + START;
-        while !filter.socket.exists() {
-            let ended = filter.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
-                let ended =
-                    ended.map_or(format!("has no socket after {} s", START.as_secs()), |status| format!("has ended ({status})"));
-                let log = fs::read_to_string(&log)?;
-                return Err(format!("{name} {ended}; its log:\n{log}").into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        // Postfix is another user.
-        fs::set_permissions(&filter.socket, fs::Permissions::from_mode(0o666))?;
-        Ok(filter)
-    }
-}
-
-impl Drop for Filter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Policyd {
-    fn new(groups: &Path, folder: &Path) -> Result<Policyd, Box<dyn Error>> {
-        let group = Group::create(groups, "policyd-spf")?;
-        let (settings, script) = (folder.join("policyd-spf.conf"), folder.join("policyd-spf"));
-        fs::write(&settings, "debugLevel = 0\n")?;
-        fs::write(&script, format!("#!/bin/sh\n{}policyd-spf {}\n", group.move_and_exec(), settings.display()))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-        Ok(Policyd { group, script })
     }
 }
 

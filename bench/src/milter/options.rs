@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::inside::load::Batch;
+
 /// What to measure, and how long.
 pub(crate) struct Options {
     /// Builds of smtp-fallback-milter, each with a name for its row.
@@ -48,5 +50,10 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// So many messages.
+    pub(crate) fn batch(&self, messages: usize) -> Batch {
+        Batch { messages, sessions: self.sessions, per_session: self.per_session }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn tools(place: &Place) -> Result<PathBuf, Failure> {
 }
 
 /// A call of npm in this folder.
-pub(super) fn npm(folder: &Path, subcommand: &str) -> Command {
+pub(crate) fn npm(folder: &Path, subcommand: &str) -> Command {
     let mut command = Command::new("npm");
     command.current_dir(folder).arg(subcommand);
     // The user's npm may be told to be quiet, to fund, to look for its own updates.
@@ -79,7 +79,7 @@ pub(super) fn emptied(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(failed)
 }
 
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
 }
 
@@ -87,7 +87,7 @@ pub(super) fn read_text(file: &Path) -> Result<String, Failure> {
     String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()))
 }
 
-pub(super) fn write(file: &Path, content: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write(file: &Path, content: &[u8]) -> Result<(), Failure> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(file, content))
@@ -95,7 +95,7 @@ pub(super) fn write(file: &Path, content: &[u8]) -> Result<(), Failure> {
 }
 
 /// Copies files of one folder to another.
-pub(super) fn copy(from: &Path, to: &Path, names: &[&str]) -> Result<(), Failure> {
+pub(crate) fn copy(from: &Path, to: &Path, names: &[&str]) -> Result<(), Failure> {
     names.iter().try_for_each(|name| write(&to.join(name), &read(&from.join(name))?))
 }
 

@@ -8,11 +8,15 @@ use std::process::{Command, Stdio};
 use super::group::Groups;
 use super::load;
 
-/// Where Postfix listens.
+/// Where servers listen.
 pub(crate) const SERVER: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// Starts this program again in namespaces of its own, waits for its end, and removes what it needed.
-pub(crate) fn run_inside(component: &str, arguments: &[String]) -> Result<(), Box<dyn Error>> {
+/// Files that a process may have open: a connection takes one in each of the two that have it.
+const FILES: u32 = 65_536;
+
+/// Starts this program again in namespaces of its own, with `word inside`, its folders and these arguments; waits for its end, and removes what
+/// it needed.
+pub(crate) fn run_inside(component: &str, word: &str, arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix("smtp-fallback-bench-").tempdir()?;
     let groups = Groups::create()?;
     // Ctrl-C is for the processes inside. This one has to clean up.
@@ -20,8 +24,9 @@ pub(crate) fn run_inside(component: &str, arguments: &[String]) -> Result<(), Bo
     let _entered = runtime.enter();
     let _interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut inside = Command::new("unshare");
-    inside.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(std::env::current_exe()?);
-    inside.args(["--component", component, "milter", "inside"]).arg(groups.path()).arg(folder.path()).args(arguments);
+    inside.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    inside.args(["sh", "-c", &format!("ulimit -n {FILES} && exec \"$@\""), "sh"]).arg(std::env::current_exe()?);
+    inside.args(["--component", component, word, "inside"]).arg(groups.path()).arg(folder.path()).args(arguments);
     let status = inside.status().map_err(|error| format!("unshare cannot be started: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("nothing was measured ({status}); what went wrong is said above").into()) }
 }

@@ -1,4 +1,4 @@
-//! A Postfix with one smtpd for each row. It throws away what it accepts.
+//! A Postfix that throws away what it accepts.
 
 use std::error::Error;
 use std::fs;
@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use smtp_fallback_interop::SERVICES;
 
-use super::Setup;
-use super::filters::Policyd;
 use super::group::Group;
 use super::load::RECEIVING_DOMAIN;
 use super::place::{SERVER, text};
@@ -26,16 +24,16 @@ pub(crate) struct Postfix {
 }
 
 impl Postfix {
-    /// It takes mail when this returns.
-    pub(crate) fn start(groups: &Path, folder: &Path, setups: &[Setup], policyd: &Policyd) -> Result<Postfix, Box<dyn Error>> {
+    /// With these services that listen, as master.cf has them, and with more parameters for main.cf. It takes mail when this returns.
+    pub(crate) fn start(groups: &Path, folder: &Path, services: &str, parameters: &str) -> Result<Postfix, Box<dyn Error>> {
         let (group, folder) = (Group::create(groups, "postfix")?, folder.join("postfix"));
         fs::create_dir(&folder)?;
         for (name, user) in [("config", "root"), ("queue", "root"), ("data", "postfix"), ("mail", "nobody")] {
             fs::create_dir(folder.join(name))?;
             text(Command::new("chown").arg(user).arg(folder.join(name)))?;
         }
-        fs::write(folder.join("config/main.cf"), main_cf(&folder)?)?;
-        fs::write(folder.join("config/master.cf"), master_cf(setups, policyd))?;
+        fs::write(folder.join("config/main.cf"), main_cf(&folder)? + parameters)?;
+        fs::write(folder.join("config/master.cf"), format!("{services}{SERVICES}"))?;
         let postfix = Postfix { folder, group };
         // Without the umask that a group's command has for the filters' sockets.
         let start = format!("umask 022; exec postfix -c {}/config start", postfix.folder.display());
@@ -112,20 +110,4 @@ fn main_cf(folder: &Path) -> Result<String, Box<dyn Error>> {
          policyd-spf_time_limit = 3600\n\
          in_flow_delay = 0\n"
     ))
-}
-
-fn master_cf(setups: &[Setup], policyd: &Policyd) -> String {
-    let mut text = String::new();
-    for Setup { port, milter, policyd, .. } in setups {
-        text.push_str(&format!("[{SERVER}]:{port} inet n - n - - smtpd\n"));
-        if let Some(socket) = milter {
-            text.push_str(&format!("  -o smtpd_milters={socket}\n"));
-        }
-        if *policyd {
-            text.push_str("  -o { smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policyd-spf }\n");
-        }
-    }
-    text.push_str(&format!("policyd-spf unix - n n - 0 spawn user=nobody argv={}\n", policyd.script.display()));
-    text.push_str(SERVICES);
-    text
 }

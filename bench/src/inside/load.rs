@@ -4,22 +4,19 @@ use std::error::Error;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use smtp_fallback_demo::sign::{self, Algorithm};
 use smtp_fallback_demo::zone::{Kind, NameServer, Zone, ZoneError};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
-use tokio::net::{TcpSocket, TcpStream};
 
-use super::options::Options;
-use super::place::SERVER;
+use super::client::Client;
 
 /// Domains that send mail, each from a network of its own.
 const DOMAINS: u16 = 16;
 /// Different messages of a domain.
 const MESSAGES: usize = 8;
 /// Its DNS has an address and a reverse name for its client, and nothing about mail.
-const UNAUTHENTICATED: u16 = DOMAINS;
+pub(crate) const UNAUTHENTICATED: u16 = DOMAINS;
 
 /// The domain that mail is for.
 pub(crate) const RECEIVING_DOMAIN: &str = "demo.example";
@@ -29,7 +26,7 @@ pub(crate) fn clients() -> impl Iterator<Item = Ipv6Addr> {
     (0..=DOMAINS).map(client)
 }
 
-fn client(number: u16) -> Ipv6Addr {
+pub(crate) fn client(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0x100 + number, 0, 0, 0, 0, 0x25)
 }
 
@@ -41,42 +38,51 @@ fn domain(number: u16) -> String {
 pub(crate) struct Load {
     /// The messages with the numbers of their domains, dots at the beginnings of lines doubled, and with the final one.
     messages: Arc<Vec<(u16, Vec<u8>)>>,
-    sessions: usize,
-    per_session: usize,
     _name_server: NameServer,
 }
 
+/// How messages are sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch {
+    /// All of them.
+    pub(crate) messages: usize,
+    /// SMTP sessions at a time.
+    pub(crate) sessions: usize,
+    /// Messages in one session.
+    pub(crate) per_session: usize,
+}
+
 impl Load {
-    /// Signs the messages and starts the name server.
-    pub(crate) async fn start(options: &Options) -> Result<Load, Box<dyn Error>> {
+    /// Signs messages of about so many octets, and starts the name server.
+    pub(crate) async fn start(size: usize) -> Result<Load, Box<dyn Error>> {
         let mut messages = Vec::new();
         for number in 0..MESSAGES {
             for sender in 0..DOMAINS {
                 let domain = domain(sender);
-                let message = message(&domain, number, options.size)?;
+                let message = message(&domain, number, size)?;
                 let signed =
                     sign::signed_for(message.as_bytes(), Algorithm::Rsa, &domain).map_err(|error| format!("{error:?}"))?;
                 messages.push((sender, transparent(&signed)));
             }
         }
         let name_server = NameServer::start_on(zone()?, SocketAddr::from(([127, 0, 0, 1], 53))).await?;
-        let (sessions, per_session) = (options.sessions, options.per_session);
-        Ok(Load { messages: Arc::new(messages), sessions, per_session, _name_server: name_server })
+        Ok(Load { messages: Arc::new(messages), _name_server: name_server })
     }
 
-    /// Sends so many messages. All have been accepted when this returns.
-    pub(crate) async fn send(&self, port: u16, messages: usize) -> Result<(), Box<dyn Error>> {
+    /// Sends a batch. All of it has been accepted when this returns how long each session took.
+    pub(crate) async fn send(&self, port: u16, batch: Batch) -> Result<Vec<Duration>, Box<dyn Error>> {
+        let Batch { messages, sessions, per_session } = batch;
         let next = Arc::new(AtomicUsize::new(0));
-        let per_session = self.per_session;
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..self.sessions {
+        for _ in 0..sessions {
             let (next, pool) = (next.clone(), self.messages.clone());
             tasks.spawn(async move {
+                let mut times = Vec::new();
                 loop {
                     let first = next.fetch_add(per_session, Ordering::Relaxed);
                     let count = per_session.min(messages.saturating_sub(first));
                     if count == 0 {
-                        return Ok(());
+                        return Ok(times);
                     }
                     // A session is that of one client.
                     let sender = pool[(first / per_session) % pool.len()].0;
@@ -84,15 +90,18 @@ impl Load {
                         pool.iter().filter(|(number, _)| *number == sender).map(|(_, message)| message.as_slice()).collect();
                     let messages: Vec<_> =
                         (0..count).map(|number| own[(first / DOMAINS as usize + number) % own.len()]).collect();
+                    let begin = Instant::now();
                     session(sender, port, "jones", &messages).await.map_err(|error| error.to_string())?;
+                    times.push(begin.elapsed());
                 }
             });
         }
+        let mut times = Vec::new();
         while let Some(done) = tasks.join_next().await {
-            let done: Result<(), String> = done?;
-            done?;
+            let done: Result<Vec<Duration>, String> = done?;
+            times.extend(done?);
         }
-        Ok(())
+        Ok(times)
     }
 
     /// Sends one message to this recipient.
@@ -101,9 +110,9 @@ impl Load {
         session(*sender, port, recipient, &[message]).await
     }
 
-    /// Sends a message that nothing vouches for.
-    pub(crate) async fn send_unauthenticated(&self, port: u16) -> Result<(), Box<dyn Error>> {
-        let message = message(&domain(UNAUTHENTICATED), 0, 1000)?;
+    /// Sends a message that nothing vouches for; each number is another mail.
+    pub(crate) async fn send_unauthenticated(&self, port: u16, number: usize) -> Result<(), Box<dyn Error>> {
+        let message = message(&domain(UNAUTHENTICATED), number, 1000)?;
         session(UNAUTHENTICATED, port, "jones", &[&transparent(message.as_bytes())]).await
     }
 }
@@ -176,41 +185,15 @@ fn transparent(message: &[u8]) -> Vec<u8> {
 
 /// One session of this sender's client. The error is the reply that was not expected.
 async fn session(sender: u16, port: u16, recipient: &str, messages: &[&[u8]]) -> Result<(), Box<dyn Error>> {
-    let socket = TcpSocket::new_v6()?;
-    socket.bind(SocketAddr::from((client(sender), 0)))?;
-    let mut stream = BufStream::new(socket.connect(SocketAddr::from((SERVER, port))).await?);
-    stream.get_ref().set_nodelay(true)?;
+    let mut client = Client::connect(client(sender), port).await?;
     let domain = domain(sender);
-    expect(&mut stream, "2").await?;
-    command(&mut stream, &format!("EHLO mail.{domain}\r\n"), "2").await?;
+    client.expect("2").await?;
+    client.command(&format!("EHLO mail.{domain}\r\n"), "2").await?;
     for message in messages {
-        command(&mut stream, &format!("MAIL FROM:<smith@{domain}> SIZE={}\r\n", message.len()), "2").await?;
-        command(&mut stream, &format!("RCPT TO:<{recipient}@{RECEIVING_DOMAIN}>\r\n"), "2").await?;
-        command(&mut stream, "DATA\r\n", "3").await?;
-        stream.write_all(message).await?;
-        stream.flush().await?;
-        expect(&mut stream, "2").await?;
+        client.command(&format!("MAIL FROM:<smith@{domain}> SIZE={}\r\n", message.len()), "2").await?;
+        client.command(&format!("RCPT TO:<{recipient}@{RECEIVING_DOMAIN}>\r\n"), "2").await?;
+        client.command("DATA\r\n", "3").await?;
+        client.send(message, "2").await?;
     }
-    command(&mut stream, "QUIT\r\n", "2").await
-}
-
-async fn command(stream: &mut BufStream<TcpStream>, line: &str, class: &str) -> Result<(), Box<dyn Error>> {
-    stream.write_all(line.as_bytes()).await?;
-    stream.flush().await?;
-    expect(stream, class).await
-}
-
-/// Reads a reply, which is an error unless it begins so.
-async fn expect(stream: &mut BufStream<TcpStream>, class: &str) -> Result<(), Box<dyn Error>> {
-    let mut reply = String::new();
-    loop {
-        let start = reply.len();
-        if stream.read_line(&mut reply).await? == 0 {
-            return Err(format!("the connection has ended after {reply:?}").into());
-        }
-        if reply.as_bytes().get(start + 3) != Some(&b'-') {
-            break;
-        }
-    }
-    if reply.starts_with(class) { Ok(()) } else { Err(reply.into()) }
+    client.command("QUIT\r\n", "2").await
 }

@@ -1,4 +1,4 @@
-//! CPU time of processes, also of those that have ended, by cgroups of version 2.
+//! CPU time of processes, also of those that have ended, by cgroups of version 2; and the memory of those that run.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Processes whose CPU time is counted together.
+/// Processes that are counted together.
 #[derive(Clone)]
 pub(crate) struct Group(PathBuf);
 
@@ -48,6 +48,19 @@ impl Group {
             value.ok_or_else(|| io::Error::other(format!("{}: there is no {name}", path.display())))
         };
         Ok(Cpu { all: value("usage_usec ")?, system: value("system_usec ")? })
+    }
+
+    /// The memory of its processes, in kB: of what several share, each counts its part (PSS).
+    pub(crate) fn memory(&self) -> io::Result<u64> {
+        let processes = fs::read_to_string(self.0.join("cgroup.procs"))?;
+        let of = |process: &str| {
+            // It may have ended since.
+            let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
+            let pss =
+                text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+            pss.unwrap_or_default()
+        };
+        Ok(processes.lines().map(of).sum())
     }
 }
 
