@@ -11,8 +11,8 @@ use super::load;
 /// Where servers listen.
 pub(crate) const SERVER: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// Files that a process may have open: a connection takes one in each of the two that have it.
-const FILES: u32 = 65_536;
+/// As many open files as the system allows: a connection takes one in each of the two processes that have it.
+const RAISE_AND_EXEC: &str = "ulimit -Sn \"$(ulimit -Hn)\" && exec \"$@\"";
 
 /// Starts this program again in namespaces of its own, with `word inside`, its folders and these arguments; waits for its end, and removes what
 /// it needed.
@@ -25,7 +25,7 @@ pub(crate) fn run_inside(component: &str, word: &str, arguments: &[String]) -> R
     let _interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut inside = Command::new("unshare");
     inside.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    inside.args(["sh", "-c", &format!("ulimit -n {FILES} && exec \"$@\""), "sh"]).arg(std::env::current_exe()?);
+    inside.args(["sh", "-c", RAISE_AND_EXEC, "sh"]).arg(std::env::current_exe()?);
     inside.args(["--component", component, word, "inside"]).arg(groups.path()).arg(folder.path()).args(arguments);
     let status = inside.status().map_err(|error| format!("unshare cannot be started: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("nothing was measured ({status}); what went wrong is said above").into()) }
