@@ -1,24 +1,18 @@
-//! Runs `tests/vectors/`, the shared truth of every way to call the module. `vectors/README.md` states the format.
+//! The vectors on the faces that need a runtime, and simulated fortnights. What needs none is in `native/`.
 
 use std::path::{Path, PathBuf};
 
 mod any;
 mod core_module;
-mod face;
+mod embedded;
 mod json_face;
-mod run;
 pub mod simulation;
-mod vector;
 
 pub use any::{Calls, check_component};
 pub use core_module::{CoreModule, Host, Wasmi, WasmiInstance, Wasmtime, WasmtimeInstance, module_path};
-pub use face::{Embedded, Face, Native};
+pub use embedded::Embedded;
 pub use json_face::{ByJson, JsonFace};
-pub use run::{Failure, run};
-pub use vector::{Call, Step, Vector, vectors, vectors_in};
-
-/// The secret that every vector is configured with, where it names none.
-pub const SECRET: &[u8] = b"0123456789abcdef";
+pub use smtp_fallback_vectors::{Call, Face, Failure, Native, SECRET, Step, Vector, run, vectors, vectors_in};
 
 /// The shipped component: the file that `cargo xtask component` wrote.
 pub fn component_path() -> PathBuf {

@@ -67,7 +67,7 @@ pub enum Call {
 
 /// All vectors, in the order of their file names.
 pub fn vectors() -> Vec<Vector> {
-    vectors_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors"))
+    vectors_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors"))
 }
 
 /// Those in this folder and in the folders in it.

@@ -1,6 +1,6 @@
 //! All vectors, through the Rust library.
 
-use smtp_fallback_tests::{Native, run, vectors};
+use smtp_fallback_vectors::{Native, run, vectors};
 
 #[test]
 fn all_vectors_hold() {

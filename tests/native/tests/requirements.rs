@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use smtp_fallback_tests::vectors;
+use smtp_fallback_vectors::vectors;
 
 /// Those that concern the module; the others are the hosts'.
 const OF_THE_MODULE: &[&str] = &[
