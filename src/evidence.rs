@@ -135,6 +135,12 @@ mod tests {
             Evidence { at: evidence.at - 5, ..evidence },
             "a clock that went back"
         );
+        let (two_days, less_than_a_step) = (2 * u64::from(DAY), 10);
+        assert_eq!(
+            evidence.decayed(evidence.at + two_days + less_than_a_step, DAY),
+            Evidence { passed: 2 * MESSAGE, failed: 25 * MESSAGE, at: evidence.at + two_days },
+            "the rest of a step counts the next time"
+        );
         let late = evidence.decayed(u64::MAX, DAY);
         assert_eq!((late.passed, late.failed), (0, 0));
     }
@@ -169,6 +175,9 @@ mod tests {
         assert!(counts(5, 18).proves_failing_majority(Confidence::P99));
         assert!(!counts(10, 10).proves_failing_majority(Confidence::P90));
         assert!(!counts(1000, 10).proves_failing_majority(Confidence::P90));
+        // 61456² · 1000 = 3841 · 960250 · 1024: as much as, but not more.
+        let equal = Evidence { passed: 449_397, failed: 510_853, at: 0 };
+        assert!(!equal.proves_failing_majority(Confidence::P95));
         let most = Evidence { passed: 0, failed: u32::MAX, at: 0 };
         assert!(most.proves_failing_majority(Confidence::P999));
     }
@@ -188,6 +197,9 @@ mod tests {
         let mut evidence = Evidence { passed: u32::MAX / 4, failed: u32::MAX / 2, at: 0 };
         evidence = evidence.with(false);
         assert!(evidence.failed.abs_diff(2 * evidence.passed) <= 2 * MESSAGE, "{evidence:?}");
+        assert!(evidence.failed < u32::MAX / 3, "halved: {evidence:?}");
+        let largest = Evidence { passed: 8, failed: u32::MAX / 2 - MESSAGE, at: 0 };
+        assert_eq!(largest.with(false), Evidence { failed: u32::MAX / 2, ..largest }, "not yet");
     }
 
     #[test]

@@ -154,6 +154,7 @@ mod tests {
             ("bounce-123456-7@shop.example", "bounce-#-#@shop.example"),
             ("+tag@example.net", "+tag@example.net"),
             ("=x@example.net", "=x@example.net"),
+            ("-bob=example.org@lists.example", "-bob=example.org@lists.example"),
             ("postmaster", "postmaster@"),
             ("\"a@b\"@example.net", "\"a@b\"@example.net"),
             ("", ""),
@@ -178,5 +179,11 @@ mod tests {
         assert_eq!(bare("1@example.net"), "1@example.net");
         assert_eq!(bare("<1@example.net"), "<1@example.net");
         assert_eq!(bare("<>"), "");
+    }
+
+    #[test]
+    fn a_tag_is_odd_whatever_the_fingerprint() {
+        let tag = |word: u32| tag(mail_key(KeyKind::Exact, u128::from(word) << 96));
+        assert_eq!([tag(0), tag(1), tag(2)], [1, 1, 3]);
     }
 }

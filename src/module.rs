@@ -119,3 +119,11 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
 pub fn inspect(record: &StoredRecord) -> Result<String, String> {
     record::inspect(record)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_schema_is_that_of_the_policy() {
+        assert_eq!(super::schema(), crate::policy::schema());
+    }
+}

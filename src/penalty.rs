@@ -308,6 +308,40 @@ mod tests {
     }
 
     #[test]
+    fn failures_before_the_next_penalty_keep_what_is_left_of_the_doublings() {
+        let policy = Penalty { jitter_percent: 0, ..Policy::default().penalty };
+        let penalty = PenaltyRecord { refuse_until: NOW + 900, doublings: 3, last_failure: NOW, simulated: false };
+        let after = |at: u64| {
+            let mut record = NetworkRecord { penalty: Some(penalty), ..NetworkRecord::default() };
+            assert_eq!(judged(&policy, HashKey::new(b""), &connection(NOW + at, 1), &mut record, false, false), None);
+            record.penalty
+        };
+        assert_eq!(after(60), Some(PenaltyRecord { last_failure: NOW + 60, ..penalty }), "while it is in force");
+        let later = 2 * DOUBLING_FORGOTTEN_IN;
+        assert_eq!(after(later), Some(PenaltyRecord { doublings: 1, last_failure: NOW + later, ..penalty }));
+        assert_eq!(after(4 * DOUBLING_FORGOTTEN_IN), None);
+    }
+
+    #[test]
+    fn there_are_no_more_doublings_than_the_maximum_takes() {
+        let policy = |first, maximum| Penalty { first, maximum, ..Policy::default().penalty };
+        assert_eq!(most_doublings(&policy(900, 21_600)), 5);
+        assert_eq!(most_doublings(&policy(900, 1800)), 1);
+        assert_eq!(most_doublings(&policy(900, 900)), 0);
+    }
+
+    #[test]
+    fn a_penalty_is_kept_until_it_and_its_doublings_mean_nothing() {
+        let kept = |seconds: u64, doublings| {
+            let refuse_until = NOW.saturating_add(seconds);
+            let penalty = PenaltyRecord { refuse_until, doublings, last_failure: NOW, simulated: false };
+            forgotten_at(&Policy::default().penalty, penalty, NOW) - NOW
+        };
+        assert_eq!([kept(900, 0), kept(900, 2)], [6 * 3600, 18 * 3600]);
+        assert_eq!([kept(25_920, 0), kept(u64::MAX, 0)], [25_920, 25_920], "1.2 times six hours at most");
+    }
+
+    #[test]
     fn capability_lasts_thirty_days() {
         let record = |capable_at, incapable_at| NetworkRecord { capable_at, incapable_at, ..NetworkRecord::default() };
         assert_eq!(capability(&record(None, None), NOW), Capability::Unknown);
