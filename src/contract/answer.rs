@@ -230,6 +230,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reason_has_the_same_word_in_logs_and_in_json() {
+        for reason in [
+            Reason::Undecided,
+            Reason::Ipv4,
+            Reason::OutOfScope,
+            Reason::NotReachableOverIpv4,
+            Reason::ExemptNetwork,
+            Reason::ExemptName,
+            Reason::ExemptDomain,
+            Reason::ExemptRecipient,
+            Reason::LetIn,
+            Reason::Authenticated,
+            Reason::Unauthenticated,
+            Reason::Distrusted,
+            Reason::Penalty,
+            Reason::NoEvidence,
+            Reason::TemporaryError,
+            Reason::TemporaryErrorBudget,
+            Reason::NeverFallsBack,
+            Reason::NoPolicy,
+        ] {
+            assert_eq!(serde_json::to_value(reason).expect("JSON"), reason.as_str());
+        }
+    }
+
+    #[test]
     fn a_note_has_the_same_word_in_logs_and_in_json() {
         let notes = [
             Note::Probe,

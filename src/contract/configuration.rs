@@ -103,4 +103,11 @@ mod tests {
         let whole = error("[]");
         assert!(whole.starts_with("line 1, column 1: the policy: found "), "{whole}");
     }
+
+    #[test]
+    fn it_says_how_many_domains_there_may_be() {
+        let expected = |text| crate::policy::parse(text).expect_err("no policy").remove(0).expected;
+        assert_eq!(expected(r#"{"exempt": {"domains": 1}}"#), "a list of at most 10000 domain names");
+        assert_eq!(expected(r#"{"require": {"domains": []}}"#), "a list of 1 to 10000 domain names");
+    }
 }
