@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use super::octets::Octets;
 use super::sound;
 use crate::contract::{
-    AuthResults, Connection, Decision, Envelope, Key, Message, Mode, Note, Reason, Stage, StoredRecord, Verdict,
+    AuthResults, Connection, Decision, Envelope, Key, KeyKind, Message, Mode, Note, Reason, RecordUpdate, Stage, StoredRecord,
+    Verdict,
 };
 use crate::module::Module;
+use crate::network::Network;
+use crate::record;
 
 /// More sessions say nothing new.
 const MAX_SESSIONS: usize = 16;
@@ -37,7 +40,7 @@ pub struct Asked<'a> {
     pub told: Option<&'a str>,
 }
 
-/// Reads the octets as a policy and the sessions of several clients, in which each answer's records are kept, or damaged, and found again:
+/// Reads the octets as a policy and the sessions of several clients, in which each answer's records are kept, or damaged, or changed by an operator, and found again:
 ///
 /// - each decision is sound (`sound::check`), the same when it is asked for again, and in half of the sessions its words end with it;
 /// - the records that were looked up are all that it needs: records of others change nothing, nor does their order;
@@ -106,7 +109,7 @@ impl Host<'_> {
                 decision: &decision,
                 told: told.as_deref(),
             });
-            self.store(&connection, &decision);
+            self.store(&decision.records);
             if matches!(decision.verdict, Verdict::Refuse(reply) if reply.close) {
                 break;
             }
@@ -168,16 +171,28 @@ impl Host<'_> {
         others.take(3).map(|(key, (_, value))| StoredRecord { key: *key, value: value.clone() }).collect()
     }
 
-    fn store(&mut self, connection: &Connection, decision: &Decision) {
-        for update in &decision.records {
-            let expires = connection.now.saturating_add(update.expires_in.into());
+    fn store(&mut self, updates: &[RecordUpdate]) {
+        for update in updates {
+            let expires = self.now.saturating_add(update.expires_in.into());
             self.store.insert(update.key, (expires, update.value.clone()));
         }
+    }
+
+    /// What an operator may do: lets in a network that has a record, or ends that.
+    fn exempt(&mut self, which: u8, seconds: u32) {
+        let networks = self.store.iter().filter(|(key, _)| key.kind == KeyKind::Network);
+        let Some((key, (_, value))) = networks.cycle().nth(which.into()) else { return };
+        let network = Network::of(key.address, key.prefix_length);
+        let update = record::exempt(network, Some(value), self.now, seconds).expect("a network over IPv6");
+        self.store(&[update]);
     }
 
     /// What a disk, another version or another host may do to a record.
     fn damage(&mut self, octets: &mut Octets<'_>) {
         let (how, which, place, octet) = (octets.octet(), octets.octet(), octets.octet(), octets.octet());
+        if (184..192).contains(&how) {
+            self.exempt(which, u32::from(octet) * 60);
+        }
         if how < 192 || self.store.is_empty() {
             return;
         }

@@ -140,7 +140,8 @@ pub(super) fn envelope(octets: &mut Octets<'_>) -> Option<Envelope> {
     let mail_from = match octets.octet() {
         0..=99 => "smith@a.example".into(),
         100..=119 => "prvs=0123456789=smith@a.example".into(),
-        120..=139 => "SRS0=abcd=ab=b.example=smith@c.example".into(),
+        120..=129 => "SRS0=abcd=ab=b.example=smith@c.example".into(),
+        130..=139 => "SRS1=abcd=b.example==abcd=ab=d.example=smith@c.example".into(),
         140..=159 => "list-bounces+42-jones=d.example@c.example".into(),
         160..=199 => String::new(),
         200..=229 => ["smith@", &domain(octets)].concat(),
