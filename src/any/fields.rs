@@ -71,6 +71,11 @@ impl Field {
         head == id || head.strip_prefix(id) == Some("1")
     }
 
+    /// Whether this text, which is in lower case, stands in one of its results.
+    pub(super) fn names(&self, text: &str) -> bool {
+        self.sections()[1..].iter().any(|section| section.contains(text))
+    }
+
     /// Whether one of its results says that this method passed, and names this domain.
     pub(super) fn passes(&self, method: &str, domain: &str) -> bool {
         self.sections()[1..].iter().any(|section| {
