@@ -64,9 +64,11 @@ async fn inside(component: &str, groups: &Path, folder: &Path, options: &Options
         server.ready().await?;
     }
     // First, while no other work has left its traces in their memory.
-    let idle = idle::measure(&servers, options).await?;
+    table::print_idle(&idle::measure(&servers, options).await?, options);
     let messages = messages::measure(&servers, &load, options).await?;
+    table::print_messages(&messages);
     let refusals = refusals::measure(groups, folder, component, &servers, &load, options).await?;
-    table::print(&idle, &messages, &refusals, options);
+    table::print_refusals(&refusals, &messages);
+    table::print_conditions(options);
     Ok(())
 }

@@ -84,6 +84,10 @@ fn add_arc(to: &mut AuthResults, result: AuthResult, properties: &Properties<'_>
             // A result that names no sealer contradicts none.
             let same = first.sealers == sealers || first.sealers.is_empty() || sealers.is_empty();
             first.result = agreed(first.result, result, same);
+            // Else two later ones that contradict each other would not be held against each other.
+            if first.sealers.is_empty() {
+                first.sealers = sealers;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::inside::place::SERVER;
@@ -14,16 +14,26 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Accepts a connection, closes it, and accepts the next one: two system calls for each.
 pub(crate) fn close(port: u16) -> Result<(), Box<dyn Error>> {
-    let listener = std::net::TcpListener::bind((SERVER, port))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(async { listener(port)?.into_std() })?;
+    listener.set_nonblocking(false)?;
     loop {
         drop(listener.accept()?);
     }
 }
 
+/// Whose queue holds all clients that may come at once: one that finds it full is lost, since it waits for the server's words.
+fn listener(port: u16) -> std::io::Result<tokio::net::TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((SERVER, port).into())?;
+    socket.listen(4096)
+}
+
 /// Says a line and closes in good order (A4), with a task for each connection as smtpd does it; nothing is decided and nothing logged.
 pub(crate) fn close_orderly(port: u16) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::bind((SERVER, port)).await?;
+        let listener = listener(port)?;
         loop {
             let (stream, _) = listener.accept().await?;
             // The other side may be gone already.

@@ -74,7 +74,8 @@ pub(crate) fn start(
         name,
         port,
         idle_port: port,
-        connections: 10_000,
+        // In front, each has one to the server behind it, which is this program: that is more files than systems commonly allow.
+        connections: if destination == Destination::Maildir { 10_000 } else { 1000 },
         refusing: if destination == Destination::Maildir { vec![("smtpd", port)] } else { Vec::new() },
         proof: &["spf=pass", "dkim=pass"],
         groups: vec![group],

@@ -1,4 +1,4 @@
-//! The tables.
+//! The tables: medians of the rounds, each printed when it is complete.
 
 use super::options::Options;
 use super::{SIZE, idle, messages, refusals};
@@ -6,15 +6,10 @@ use super::{SIZE, idle, messages, refusals};
 /// The sessions at a time at which a refusal and an evaluated message are compared.
 const COMPARED: usize = 10;
 
-/// Prints medians of the rounds, and what of the goals is reached.
-pub(crate) fn print(idle: &[idle::Row], messages: &[messages::Row], refusals: &[refusals::Row], options: &Options) {
-    print_messages(messages);
-    println!();
-    print_refusals(refusals, messages);
-    println!();
-    print_idle(idle, options);
+/// What all of it is about.
+pub(crate) fn print_conditions(options: &Options) {
     println!(
-        "\n{} round{} of {} messages of {SIZE} octets with one in each session, and of {} refusals, medians; over IPv6, signed with 2048 bits of RSA; SPF, \
+        "{} round{} of {} messages of {SIZE} octets with one in each session, and of {} refusals, medians; over IPv6, signed with 2048 bits of RSA; SPF, \
          DKIM and DMARC pass. CPU times in µs of all processes of a server; what its clients' system calls do for it in the kernel is not in them. \
          Files are in memory.",
         options.rounds,
@@ -24,7 +19,8 @@ pub(crate) fn print(idle: &[idle::Row], messages: &[messages::Row], refusals: &[
     );
 }
 
-fn print_messages(rows: &[messages::Row]) {
+/// Messages that are verified.
+pub(crate) fn print_messages(rows: &[messages::Row]) {
     println!(
         "{:<26} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8}",
         "messages", "sessions", "msgs/s", "CPU µs", "in kernel", "p50 ms", "p99 ms"
@@ -42,9 +38,11 @@ fn print_messages(rows: &[messages::Row]) {
             of(|sample| sample.took.1),
         );
     }
+    println!();
 }
 
-fn print_refusals(rows: &[refusals::Row], messages: &[messages::Row]) {
+/// Refusals, and what of the goals is reached.
+pub(crate) fn print_refusals(rows: &[refusals::Row], messages: &[messages::Row]) {
     println!(
         "{:<26} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8}",
         "refused greetings", "sessions", "refs/s", "CPU µs", "in kernel", "× bare", "greeted"
@@ -68,9 +66,11 @@ fn print_refusals(rows: &[refusals::Row], messages: &[messages::Row]) {
         let message = median(row.samples.iter().map(|sample| sample.cpu.0));
         println!("at {COMPARED} sessions a refusal takes 1/{:.0} of a message ({})", message / refusal, row.name);
     }
+    println!();
 }
 
-fn print_idle(rows: &[idle::Row], options: &Options) {
+/// Connections that only wait.
+pub(crate) fn print_idle(rows: &[idle::Row], options: &Options) {
     print!("{:<26} {:>10}", "memory", "alone, kB");
     options.idle.iter().for_each(|count| print!(" {:>14}", format!("{count}, kB each")));
     println!();
@@ -79,6 +79,7 @@ fn print_idle(rows: &[idle::Row], options: &Options) {
         row.each.iter().for_each(|each| print!(" {:>14}", each.map_or("-".to_owned(), |each| format!("{each:.1}"))));
         println!();
     }
+    println!();
 }
 
 fn numbers(counts: &[(usize, usize)]) -> String {
