@@ -26,6 +26,7 @@ pub use crate::evidence::{Evidence, MESSAGE};
 use crate::network::Network;
 
 /// A record that could be read.
+#[expect(clippy::large_enum_variant, reason = "one at a time is read, and at once taken apart")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<Text = String> {
     /// Of one client address.

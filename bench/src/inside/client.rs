@@ -53,7 +53,7 @@ impl Client {
     }
 
     /// Whether the server closes the connection in place of a greeting; where it greets, the client takes its leave.
-    pub(crate) async fn is_refused(mut self) -> io::Result<bool> {
+    pub(crate) async fn refused(mut self) -> io::Result<bool> {
         let mut words = String::new();
         self.0.read_line(&mut words).await?;
         let greeted = words.starts_with('2');

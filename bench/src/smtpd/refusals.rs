@@ -106,7 +106,7 @@ async fn prepare(target: &Target<'_>, load: &Load) -> Result<(), Box<dyn Error>>
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for number in 0..FAILURES {
-        if Client::connect(client(UNAUTHENTICATED), target.port).await?.is_refused().await? {
+        if Client::connect(client(UNAUTHENTICATED), target.port).await?.refused().await? {
             return timely(connect(target.port, WARM_UP.0, WARM_UP.1)).await.map(drop);
         }
         if timely(load.send_unauthenticated(target.port, number)).await.is_ok() {
@@ -124,7 +124,7 @@ async fn connect(port: u16, at_a_time: usize, count: usize) -> Result<usize, Box
         tasks.spawn(async move {
             let mut greeted = 0;
             while next.fetch_add(1, Ordering::Relaxed) < count {
-                greeted += usize::from(!Client::connect(client(UNAUTHENTICATED), port).await?.is_refused().await?);
+                greeted += usize::from(!Client::connect(client(UNAUTHENTICATED), port).await?.refused().await?);
             }
             Ok::<usize, std::io::Error>(greeted)
         });

@@ -245,7 +245,7 @@ struct Client<'a> {
 impl AsyncRead for Client<'_> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.asked += 1;
-        if self.asked < 64 && self.asked % 2 == 1 || self.asked % 16 == 0 {
+        if self.asked < 64 && self.asked % 2 == 1 || self.asked.is_multiple_of(16) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
