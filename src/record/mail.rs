@@ -112,31 +112,18 @@ pub(crate) type MailRead<'a> = MailRecord<Cow<'a, str>>;
 impl MailRead<'_> {
     /// With texts of its own.
     pub(crate) fn into_owned(self) -> MailRecord {
-        let MailRecord {
-            network,
-            first_refusal,
-            last_refusal,
-            refusals,
-            acknowledged,
-            message_id,
-            refused_for,
-            lacked,
-            ehlo_name,
-            sender_domain,
-            settled,
-        } = self;
         MailRecord {
-            network,
-            first_refusal,
-            last_refusal,
-            refusals,
-            acknowledged,
-            message_id,
-            refused_for,
-            lacked: lacked.into_owned(),
-            ehlo_name: ehlo_name.into_owned(),
-            sender_domain: sender_domain.into_owned(),
-            settled,
+            network: self.network,
+            first_refusal: self.first_refusal,
+            last_refusal: self.last_refusal,
+            refusals: self.refusals,
+            acknowledged: self.acknowledged,
+            message_id: self.message_id,
+            refused_for: self.refused_for,
+            lacked: self.lacked.into_owned(),
+            ehlo_name: self.ehlo_name.into_owned(),
+            sender_domain: self.sender_domain.into_owned(),
+            settled: self.settled,
         }
     }
 }

@@ -48,8 +48,14 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         ("faces" | "peers" | "instructions" | "size", [word, ..]) => {
             return Err(format!("`cargo xtask bench {first}` does not know {word:?}; see `cargo xtask help`"));
         }
-        ("milter", _) => ready(first, &[])?,
-        ("smtpd", _) => ready(first, &NPM)?,
+        ("milter", _) => {
+            needs::check_root("bench milter")?;
+            needs::check(&NEEDS)?;
+        }
+        ("smtpd", _) => {
+            needs::check_root("bench smtpd")?;
+            needs::check(NEEDS.iter().chain(&NPM))?;
+        }
         _ => {}
     }
     component::build(place)?;
@@ -88,16 +94,6 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
 
 /// That `bench milter` also measures the milter with other cryptography.
 const WITH_AWS_LC: &str = "--aws-lc";
-
-/// Said before minutes of compiling, not after.
-fn ready(what: &str, more: &[Needed]) -> Result<(), Failure> {
-    if toolchain::output(Command::new("id").arg("-u"))?.trim() != "0" {
-        return Err(format!(
-            "this starts Postfix in namespaces of its own, and needs root for that; run `cargo xtask bench {what}` as root"
-        ));
-    }
-    needs::check(NEEDS.iter().chain(more))
-}
 
 /// Builds the milter with aws-lc, which needs a compiler for C.
 fn with_aws_lc(place: &Place) -> Result<PathBuf, Failure> {

@@ -5,9 +5,14 @@ use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Failure, toolchain};
 
-/// The packages of the fuzzing targets and of the benchmark's peers, workspaces of their own.
-const FUZZING: &str = "fuzz/Cargo.toml";
-const PEERS: &str = "bench/peers/Cargo.toml";
+/// Workspaces of their own, each with the name of its step. Their format alone is checked: clippy would compile all of them, and
+/// need a C++ compiler and Lua's headers.
+const OUTSIDE: [(&str, &str); 4] = [
+    ("format, npm package's tool", PACK),
+    ("format, fuzzing", "fuzz/Cargo.toml"),
+    ("format, fuzzing with a runtime", "fuzz/heavy/Cargo.toml"),
+    ("format, peers", "bench/peers/Cargo.toml"),
+];
 
 pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
@@ -15,20 +20,12 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
         toolchain::run(toolchain::cargo(place, "fmt")?.args(["--all", "--", "--check"]))
             .map_err(|failure| format!("{failure}; `cargo fmt --all` writes what is expected"))
     })?;
-    steps.step("format, npm package's tool", || {
-        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", PACK, "--", "--check"]))
-            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {PACK}` writes what is expected"))
-    })?;
-    // Outside the workspace. Clippy would need a C++ compiler there.
-    steps.step("format, fuzzing", || {
-        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", FUZZING, "--", "--check"]))
-            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {FUZZING}` writes what is expected"))
-    })?;
-    // Likewise; clippy would need Lua's headers.
-    steps.step("format, peers", || {
-        toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", PEERS, "--", "--check"]))
-            .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {PEERS}` writes what is expected"))
-    })?;
+    for (name, manifest) in OUTSIDE {
+        steps.step(name, || {
+            toolchain::run(toolchain::cargo(place, "fmt")?.args(["--manifest-path", manifest, "--", "--check"]))
+                .map_err(|failure| format!("{failure}; `cargo fmt --manifest-path {manifest}` writes what is expected"))
+        })?;
+    }
     steps.step("clippy", || {
         let mut cargo = toolchain::cargo(place, "clippy")?;
         toolchain::run(cargo.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))

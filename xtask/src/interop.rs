@@ -36,9 +36,7 @@ const NEEDS: [Needed; 12] = [
 const LMTP: &str = "/usr/lib/dovecot/lmtp";
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
-    if toolchain::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
-        return Err("these tests start Postfix, and need root for that; run `cargo xtask interop` as root".to_owned());
-    }
+    needs::check_root("interop")?;
     needs::check(&NEEDS)?;
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;

@@ -2,8 +2,9 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::Failure;
+use crate::{Failure, toolchain};
 
 /// Something of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,14 @@ pub(crate) struct System {
 pub(crate) fn check<'a>(needs: impl IntoIterator<Item = &'a Needed>) -> Result<(), Failure> {
     let folders = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     System { folders, root: "/".into() }.missing(needs).map_or(Ok(()), Err)
+}
+
+/// An error unless root runs this command: `cargo xtask COMMAND` starts a Postfix, in namespaces of its own.
+pub(crate) fn check_root(command: &str) -> Result<(), Failure> {
+    if toolchain::output(Command::new("id").arg("-u"))?.trim() == "0" {
+        return Ok(());
+    }
+    Err(format!("this starts a Postfix, and needs root for that; run `cargo xtask {command}` as root"))
 }
 
 impl System {

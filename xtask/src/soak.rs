@@ -14,9 +14,7 @@ const NEEDS: [Needed; 2] = [(Need::Program("postfix"), "postfix"), (Need::Progra
 
 pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     let minutes = minutes(arguments)?;
-    if toolchain::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
-        return Err("this starts a Postfix, and needs root for that; run `cargo xtask soak` as root".to_owned());
-    }
+    needs::check_root("soak")?;
     needs::check(&NEEDS)?;
     let mut steps = Steps::default();
     steps.step("component", || component::build(place))?;
