@@ -29,17 +29,15 @@ impl Fingerprints {
         let ehlo_name = connection.ehlo_name.as_deref();
         let octets = envelope.mail_from.len() + (message_id.len() + date.len()).max(ehlo_name.map_or(0, str::len));
         let mut texts = Texts::with_capacity(octets + 1);
-        let place = texts.open();
-        add_sender(&envelope.mail_from, texts.out());
-        let sender = texts.close(place);
+        let sender = texts.push(&|out| add_sender(&envelope.mail_from, out));
         let exact = (!message_id.is_empty()).then(|| {
-            texts.push(message_id, false);
-            texts.push(date, false);
+            texts.push(&|out| out.extend_from_slice(message_id.as_bytes()));
+            texts.push(&|out| out.extend_from_slice(date.as_bytes()));
             mail_key(KeyKind::Exact, key.fingerprint(EXACT, &mut texts))
         });
         let inferred = ehlo_name.filter(|_| sender > 0).map(|name| {
-            texts.out().truncate(place + sender);
-            texts.push(name, true);
+            texts.keep_first(sender);
+            texts.push(&|out| out.extend(name.bytes().map(|octet| octet.to_ascii_lowercase())));
             mail_key(KeyKind::Inferred, key.fingerprint(INFERRED, &mut texts))
         });
         Fingerprints { exact, inferred }

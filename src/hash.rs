@@ -84,34 +84,22 @@ impl Texts {
         Texts(texts)
     }
 
-    /// One more, in lower case if `lower`.
-    pub(crate) fn push(&mut self, text: &str, lower: bool) {
-        let place = self.open();
-        self.0.extend_from_slice(text.as_bytes());
-        if lower && let Some(text) = self.0.get_mut(place..) {
-            text.make_ascii_lowercase();
-        }
-        self.close(place);
-    }
-
-    /// Begins one that is written to [`Texts::out`]; where it begins.
-    pub(crate) fn open(&mut self) -> usize {
+    /// One more: what `write` adds. Its length in octets.
+    // Not generic: in the component each closure would have a copy.
+    pub(crate) fn push(&mut self, write: &dyn Fn(&mut Vec<u8>)) -> usize {
+        let start = self.0.len();
         self.0.extend_from_slice(&[0; LENGTH]);
-        self.0.len()
-    }
-
-    /// The octets so far.
-    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    /// Ends the one that was begun; its length in octets.
-    pub(crate) fn close(&mut self, place: usize) -> usize {
-        let length = self.0.len() - place;
-        if let Some(before) = self.0.get_mut(place - LENGTH..).and_then(|rest| rest.first_chunk_mut()) {
+        write(&mut self.0);
+        let length = self.0.len() - start - LENGTH;
+        if let Some(before) = self.0.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
             *before = (length as u32).to_be_bytes();
         }
         length
+    }
+
+    /// Leaves out all but the first, which has so many octets.
+    pub(crate) fn keep_first(&mut self, length: usize) {
+        self.0.truncate(HEADER + LENGTH + length);
     }
 }
 
@@ -135,7 +123,7 @@ mod tests {
     fn fingerprint(secret: &[u8], kind: u8, texts: &[&str]) -> u128 {
         let mut all = Texts::with_capacity(0);
         for text in texts {
-            all.push(text, false);
+            assert_eq!(all.push(&|out| out.extend_from_slice(text.as_bytes())), text.len());
         }
         HashKey::new(secret).fingerprint(kind, &mut all)
     }

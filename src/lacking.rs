@@ -159,3 +159,29 @@ fn check_word(case: &Case<'_>, check: Check) -> &'static str {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_words_there_are_fit() {
+        let results = [
+            AuthResult::None,
+            AuthResult::Pass,
+            AuthResult::Fail,
+            AuthResult::Softfail,
+            AuthResult::Neutral,
+            AuthResult::Policy,
+            AuthResult::Temperror,
+            AuthResult::Permerror,
+        ];
+        let results = results.map(AuthResult::as_str).into_iter().chain(["unknown", "testing", "untrusted"]);
+        let longest = results.max_by_key(|result| result.len()).expect("there are some");
+        let checks = [Check::Spf, Check::Dkim, Check::Dmarc, Check::Arc, Check::Fcrdns].map(|check| (check_name(check), longest));
+        // One list of domains may be met, another not, and a third not known.
+        let lists = ["listed", "not-listed", "unknown"].map(|result| (DOMAIN, result));
+        let all = [&checks[..], &[(check_name(Check::Tls), "no-certificate")], &lists].concat();
+        assert!(listed(&all).len() <= MAX_FAILED, "{}", listed(&all).len());
+    }
+}

@@ -72,7 +72,7 @@ impl GreetingPass {
     }
 }
 
-/// Applies P6 and P7. `address` is the client address's own evidence; `observing` lets simulated penalties count.
+/// Applies P6 and P7, where the policy has a penalty at the greeting. `address` is the client address's own evidence; `observing` lets simulated penalties count.
 pub(crate) fn at_greeting(
     policy: &Penalty,
     key: HashKey,
@@ -82,7 +82,7 @@ pub(crate) fn at_greeting(
     observing: bool,
 ) -> AtGreeting {
     let now = connection.now;
-    if !policy.at_greeting || !record.penalty.is_some_and(|penalty| in_force(policy, penalty, now, observing)) {
+    if !record.penalty.is_some_and(|penalty| in_force(policy, penalty, now, observing)) {
         return AtGreeting::NoPenalty;
     }
     if address.decayed(now, policy.half_life).good_standing() {

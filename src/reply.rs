@@ -4,7 +4,7 @@ use crate::case::Case;
 use crate::contract::{Reply, Stage};
 use crate::lacking;
 use crate::network::Network;
-use crate::policy::{MAX_FAILED, Template, TextValues};
+use crate::policy::{Template, TextValues};
 
 /// Added where SPF is `permerror`, which the sender's administrator can mend (A27).
 const PERMERROR: &str =
@@ -60,12 +60,7 @@ fn fill(case: &Case<'_>, templates: &[Template], failed: &str, network: Network)
     let client = case.connection.client.to_string();
     // Few lines name the network, and writing it takes as long as the rest of a refusal's text.
     let prefix = if templates.iter().any(Template::names_prefix) { network.to_string() } else { String::new() };
-    let values = TextValues {
-        failed: failed.get(..MAX_FAILED).unwrap_or(failed),
-        client: &client,
-        prefix: &prefix,
-        url: case.policy.url.as_deref().unwrap_or_default(),
-    };
+    let values = TextValues { failed, client: &client, prefix: &prefix, url: case.policy.url.as_deref().unwrap_or_default() };
     templates.iter().map(|template| template.fill(&values)).collect()
 }
 

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| smtp_fallback_policy::any::check_decide(octets, |_| {}));
+fuzz_target!(|octets: &[u8]| smtp_fallback_policy::any::check_decide(octets, true, |_| {}));

@@ -73,7 +73,10 @@ impl Field {
 
     /// Whether this text, which is in lower case, stands in one of its results.
     pub(super) fn names(&self, text: &str) -> bool {
-        self.sections()[1..].iter().any(|section| section.contains(text))
+        self.sections()[1..].iter().any(|section| {
+            let rest = section.strip_prefix("arc").unwrap_or_default();
+            rest.starts_with(['=', '/']) && rest.split_once("arc.chain=").is_some_and(|(_, chain)| chain.contains(text))
+        })
     }
 
     /// Whether one of its results says that this method passed, and names this domain.

@@ -1,5 +1,7 @@
 //! Records of any octets.
 
+use std::sync::LazyLock;
+
 use super::octets::Octets;
 use super::sound;
 use crate::address::Address;
@@ -14,14 +16,14 @@ const KINDS: [KeyKind; 5] = [KeyKind::Address, KeyKind::Network, KeyKind::Budget
 
 const CLIENT: Address = Address::from_words([0x2001_0db8, 0x0001_0002, 0, 0x25]);
 
-thread_local! {
-    /// A call changes nothing in a module, so those of one process can share it: their policies are read once.
-    static MODULES: [Module; 2] = [r#"{"no_fallback": {"action": "reject"}}"#, r#"{"decide_at": "earliest"}"#].map(|policy| {
+/// A call changes nothing in a module, so those of one process can share it: their policies are read once.
+static MODULES: LazyLock<[Module; 2]> = LazyLock::new(|| {
+    [r#"{"no_fallback": {"action": "reject"}}"#, r#"{"decide_at": "earliest"}"#].map(|policy| {
         let mut module = Module::new();
         module.configure(policy, b"0123456789abcdef").expect("a policy");
         module
-    });
-}
+    })
+});
 
 /// Reads the octets as a record: its kind, the time at which it is used, and its value.
 ///
@@ -80,10 +82,7 @@ fn check_written(found: &StoredRecord) {
 
 /// In decisions about a client whose record this is.
 fn check_use(kind: KeyKind, value: &[u8], now: u32, flags: u8) {
-    MODULES.with(|modules| check_use_by(&modules[usize::from(flags & 1)], kind, value, now, flags));
-}
-
-fn check_use_by(module: &Module, kind: KeyKind, value: &[u8], now: u32, flags: u8) {
+    let module = &MODULES[usize::from(flags & 1)];
     let envelope = Envelope { mail_from: "smith@example.net".into(), recipients: vec!["jones@example.org".into()] };
     let message = Message { message_id: Some("<1@example.net>".into()), date: None, from_domain: None, size: 1 };
     let spf = Spf { result: if flags & 2 == 0 { AuthResult::Fail } else { AuthResult::Pass }, domain: "example.net".into() };

@@ -56,5 +56,5 @@ fn the_corpus_of_authentication_results_holds() {
 
 #[test]
 fn the_corpus_of_decisions_holds() {
-    hold("decide", 20, |octets| check_decide(octets, |_| {}));
+    hold("decide", 20, |octets| check_decide(octets, false, |_| {}));
 }

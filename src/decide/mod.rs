@@ -170,6 +170,7 @@ impl<'a, 't> Judge<'a, 't> {
         }
         // Of its records, `keys` asks for none.
         if !case.policy.penalty.at_greeting {
+            self.trail.say(format_args!("the policy has no penalty at the greeting"));
             return (Verdict::Continue, Reason::Undecided);
         }
         let now = case.connection.now;

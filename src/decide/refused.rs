@@ -50,8 +50,8 @@ impl<'a> Judge<'a, '_> {
             return false;
         }
         let (case, network) = (self.case, self.network);
-        self.linked = self.mail().link(case.connection.now);
         let mail = self.mail.get_or_insert_with(|| Mail::of(case));
+        self.linked = mail.link(case.connection.now);
         let (moved, waited) = mail.moved(case, network).unzip();
         let exact = mail.refuse(case, refused_for, network, waited, &mut self.record);
         self.moved = moved;

@@ -5,5 +5,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
-    smtp_fallback_tests::check_component(octets);
+    smtp_fallback_tests::check_component(octets, true);
 });
