@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use smtp_fallback_json::Arguments;
-use smtp_fallback_policy::Module;
 use smtp_fallback_policy::contract::Verdict;
 
 use smtp_fallback_tests::{ByJson, Host, Wasmi, Wasmtime};
@@ -41,8 +40,7 @@ const MEMORY: usize = 16 << 20;
 
 /// Prints the file. Only the peers are asked about a greeting, too.
 pub(crate) fn print_cases(with_greeting: bool) -> Result<(), Failed> {
-    let mut native = Module::new();
-    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    let native = crate::native()?;
     let [greeting, accept, refusal, _] = Case::all(&native);
     let pair = |name, case: &Case| {
         let [keys, decide] = case.arguments()?;
@@ -96,8 +94,7 @@ pub(crate) fn run(component: &str, arguments: &[String]) -> Result<(), Failed> {
     }
     match face.as_str() {
         "native" => {
-            let mut module = Module::new();
-            module.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+            let module = crate::native()?;
             measure(&typed(cases)?, count, |keys, decide| {
                 black_box(module.keys(&keys.connection, keys.envelope.as_ref(), keys.message.as_ref()));
                 let Arguments { connection, envelope, message, auth_results } = decide;

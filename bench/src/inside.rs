@@ -32,8 +32,15 @@ pub(crate) fn enter(groups: &Path, folder: &Path) -> Result<(), Box<dyn Error>> 
 
 /// What the future gives, or an error where that takes too long.
 pub(crate) async fn timely<T>(sending: impl Future<Output = Result<T, Box<dyn Error>>>) -> Result<T, Box<dyn Error>> {
-    let late = |_| format!("the messages were not taken within {} s", ROUND.as_secs());
+    let late = |_| format!("it was not over within {} s", ROUND.as_secs());
     tokio::time::timeout(ROUND, sending).await.map_err(late)?
+}
+
+/// Of rounds: an outlier counts no more than any other.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The end of a log.

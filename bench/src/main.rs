@@ -3,8 +3,8 @@
 //! cost in the embedded store; `cargo xtask bench redis`: in a Redis that hosts share. `cargo xtask bench milter`: what a milter
 //! costs beside a Postfix. `cargo xtask bench smtpd`: what smtpd costs, and Postfix and Haraka beside it.
 
+mod calls;
 mod cases;
-mod decisions;
 mod empty;
 mod faces;
 mod inside;
@@ -23,10 +23,11 @@ use smtp_fallback_embed::{Component, Limits, Pool};
 use smtp_fallback_policy::Module;
 
 const POLICY: &str = r#"{"url": "https://www.example.org/ipv6"}"#;
+const SECRET: &[u8] = b"0123456789abcdef";
+
 /// What it can be asked to do instead of measuring decisions.
 const WORDS: [&str; 9] =
-    ["records", "redis", "milter", "smtpd", "cases [with-greeting]", "decisions", "start", "face", "one WAY CASE CALLS"];
-const SECRET: &[u8] = b"0123456789abcdef";
+    ["records", "redis", "milter", "smtpd", "cases [with-greeting]", "calls", "start", "face", "one WAY CASE CALLS"];
 
 fn main() -> ExitCode {
     match run() {
@@ -45,7 +46,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         _ => return Err(format!("usage: smtp-fallback-bench --component FILE [{}]", WORDS.join(" | ")).into()),
     };
     match rest {
-        [] => decisions(path),
+        [] => measure_decisions(path),
         [word, way, case, calls] if word == "one" => one(path, way, case, calls),
         [word, rest @ ..] if word == "records" => store::run(path, rest),
         [word] if word == "redis" => redis::run(),
@@ -53,11 +54,19 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         [word, rest @ ..] if word == "smtpd" => smtpd::run(path, rest),
         [word] if word == "cases" => faces::print_cases(false),
         [word, with] if word == "cases" && with == "with-greeting" => faces::print_cases(true),
-        [word] if word == "decisions" => decisions::print(),
+        [word] if word == "calls" => calls::print(),
         [word] if word == "start" => start::run(path),
         [word, rest @ ..] if word == "face" => faces::run(path, rest),
-        [word, ..] => Err(format!("found {word:?}, expected nothing for decisions, or one of {}", WORDS.join(", ")).into()),
+        words => {
+            Err(format!("found {:?}, expected nothing for decisions, or one of {}", words.join(" "), WORDS.join(", ")).into())
+        }
     }
+}
+
+fn native() -> Result<Module, Box<dyn std::error::Error>> {
+    let mut native = Module::new();
+    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    Ok(native)
 }
 
 fn pool(component: &str) -> Result<Pool, Box<dyn std::error::Error>> {
@@ -73,8 +82,7 @@ fn one(component: &str, way: &str, case: &str, calls: &str) -> Result<(), Box<dy
             call();
         }
     }
-    let mut native = Module::new();
-    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    let native = native()?;
     let all = Case::all(&native);
     let known = || all.iter().map(|case| case.name).collect::<Vec<_>>().join("\", \"");
     let found = all.iter().find(|known| known.name.strip_prefix("keys + decide, ") == Some(case));
@@ -93,10 +101,9 @@ fn one(component: &str, way: &str, case: &str, calls: &str) -> Result<(), Box<dy
     Ok(())
 }
 
-fn decisions(component: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn measure_decisions(component: &str) -> Result<(), Box<dyn std::error::Error>> {
     let pool = pool(component)?;
-    let mut native = Module::new();
-    native.configure(POLICY, SECRET).map_err(|errors| format!("{errors:?}"))?;
+    let native = native()?;
     let mut empty = empty::Empty::new()?;
 
     let cases = Case::all(&native);

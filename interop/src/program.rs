@@ -85,7 +85,13 @@ impl Program {
 
     /// The lines of its log since a [`Program::mark`]; of a long log, the last of them.
     pub fn lines_since(&self, mark: usize) -> Vec<String> {
-        self.log.lock().unwrap().since(mark).cloned().collect()
+        self.lines_and_mark(mark).0
+    }
+
+    /// Those, and the mark behind the last of them: a line that comes meanwhile is one of the next.
+    pub fn lines_and_mark(&self, mark: usize) -> (Vec<String>, usize) {
+        let log = self.log.lock().unwrap();
+        (log.since(mark).cloned().collect(), log.gone + log.lines.len())
     }
 
     /// Waits for a line of the log with all these parts, and gives it.

@@ -66,10 +66,10 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         build.args(["--bin", if first == "milter" { MILTER } else { SMTPD }]);
     }
     toolchain::run(&mut build)?;
-    let program = release(place, BENCH);
+    let program = place.released(BENCH);
     let mut bench = Command::new(&program);
     bench.current_dir(&place.checkout).arg("--component").arg(place.component());
-    bench.args(words.iter().filter(|word| **word != WITH_AWS_LC));
+    bench.args(words.iter().filter(|word| first != "milter" || **word != WITH_AWS_LC));
     match first {
         "faces" => {
             faces::module::build(place)?;
@@ -79,13 +79,13 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
         "size" => return size::run(place, &program),
         "instructions" => return instructions::run(place, &program),
         "milter" => {
-            bench.arg("--ours").arg(format!("ours, rust-crypto={}", release(place, MILTER).display()));
+            bench.arg("--ours").arg(format!("ours, rust-crypto={}", place.released(MILTER).display()));
             if rest.contains(&WITH_AWS_LC) {
                 bench.arg("--ours").arg(format!("ours, aws-lc={}", with_aws_lc(place)?.display()));
             }
         }
         "smtpd" => {
-            bench.arg("--ours").arg(release(place, SMTPD)).arg("--haraka").arg(haraka::install(place)?);
+            bench.arg("--ours").arg(place.released(SMTPD)).arg("--haraka").arg(haraka::install(place)?);
         }
         _ => {}
     }
@@ -105,12 +105,7 @@ fn with_aws_lc(place: &Place) -> Result<PathBuf, Failure> {
     toolchain::run(update.args(["update", "--workspace", "--manifest-path", AWS_LC]))?;
     let mut cargo = toolchain::cargo(place, "build")?;
     toolchain::run(cargo.args(["--release", "--manifest-path", AWS_LC]))?;
-    Ok(release(place, MILTER_AWS_LC))
-}
-
-/// A program, as `cargo build --release` leaves it.
-fn release(place: &Place, name: &str) -> PathBuf {
-    place.target.join("release").join(name).with_extension(env::consts::EXE_EXTENSION)
+    Ok(place.released(MILTER_AWS_LC))
 }
 
 #[cfg(test)]

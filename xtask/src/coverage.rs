@@ -18,9 +18,6 @@ const WRAPPER: &str = "SMTP_FALLBACK_COVERAGE";
 const MODULE: &str = "smtp_fallback_policy";
 const VECTORS: &str = "native";
 
-/// Where a component of rustup has the programs that read the counts.
-const ADVICE: &str = "run `rustup component add llvm-tools`, then try again";
-
 pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let (profdata, cov) = (tool(place, "llvm-profdata")?, tool(place, "llvm-cov")?);
     let folder = place.target.join("coverage");
@@ -82,10 +79,12 @@ fn build(place: &Place, choice: &[&str], name: &str) -> Result<PathBuf, Failure>
 
 /// A program of rustup's component llvm-tools.
 fn tool(place: &Place, name: &str) -> Result<PathBuf, Failure> {
-    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let libraries = toolchain::output(rustc.current_dir(&place.checkout).args(["--print", "target-libdir"]))?;
+    let libraries = toolchain::output(toolchain::rustc(place).args(["--print", "target-libdir"]))?;
     let path = Path::new(libraries.trim_end()).with_file_name("bin").join(name).with_extension(env::consts::EXE_EXTENSION);
-    if path.exists() { Ok(path) } else { Err(format!("{} is missing: {ADVICE}", path.display())) }
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: run `rustup component add llvm-tools`, then try again", path.display()))
 }
 
 /// A table of the files below `source`, and their lines that nothing ran through.

@@ -41,7 +41,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
                  module does), `bench size` what the octets of the component are for and what starting it takes, `bench instructions` where
                  a decision's time goes, `bench records` the store, `bench redis` a shared one, `bench milter`, as root, the milter beside
                  other filters of a Postfix, `bench milter --aws-lc` also with other cryptography, `bench smtpd`, as root, the SMTP server
-                 beside Postfix and Haraka (`--short`: a quarter of it)
+                 beside Postfix and Haraka (`--short`: one round of three, of fewer messages)
   reproducible   Build the component in two checkouts under two cargo homes and compare every octet
   help           Print this
 

@@ -43,6 +43,11 @@ impl Place {
         self.checkout.join("dist/smtp-fallback-module.wasm")
     }
 
+    /// A program, as `cargo build --release` leaves it.
+    pub(crate) fn released(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name).with_extension(env::consts::EXE_EXTENSION)
+    }
+
     /// A program of the workspace, as `cargo build` leaves it.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name).with_extension(env::consts::EXE_EXTENSION)

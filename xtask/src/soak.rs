@@ -33,9 +33,8 @@ pub(crate) fn run(place: &Place, arguments: &[String]) -> Result<(), Failure> {
     steps.step("build the test", || toolchain::run(test()?.arg("--no-run")))?;
     steps.step("soak", || {
         let mut cargo = test()?;
-        let program = |name: &str| place.target.join("release").join(name);
         cargo.env("SMTP_FALLBACK_COMPONENT", place.component()).env("SMTP_FALLBACK_SOAK_MINUTES", minutes.to_string());
-        cargo.env("SMTP_FALLBACK_SMTPD", program(programs[0])).env("SMTP_FALLBACK_MILTER", program(programs[1]));
+        cargo.env("SMTP_FALLBACK_SMTPD", place.released(programs[0])).env("SMTP_FALLBACK_MILTER", place.released(programs[1]));
         toolchain::run(cargo.args(["--", "--nocapture"]))
     })
 }

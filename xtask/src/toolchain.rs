@@ -95,7 +95,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     String::from_utf8(output.stdout).map_err(|_| format!("`{name}` did not answer in UTF-8"))
 }
 
-fn rustc(place: &Place) -> Command {
+/// A call of the rustc that cargo calls.
+pub(crate) fn rustc(place: &Place) -> Command {
     let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     command.current_dir(&place.checkout);
     command

@@ -52,11 +52,16 @@ impl Client {
         if reply.starts_with(class) { Ok(()) } else { Err(reply.into()) }
     }
 
-    /// Whether the server closes the connection in place of a greeting; where it greets, the client takes its leave.
-    pub(crate) async fn refused(mut self) -> io::Result<bool> {
+    /// Whether the server closes the connection in place of a greeting, with these words or, where they are empty, with none; where it greets, the
+    /// client takes its leave. Another refusal is an error.
+    pub(crate) async fn refused(mut self, expected: &str) -> io::Result<bool> {
         let mut words = String::new();
         self.0.read_line(&mut words).await?;
         let greeted = words.starts_with('2');
+        let is_expected = if expected.is_empty() { words.is_empty() } else { words.contains(expected) };
+        if !greeted && !is_expected {
+            return Err(io::Error::other(format!("found {words:?} in place of a greeting, expected {expected:?}")));
+        }
         if greeted {
             self.0.write_all(b"QUIT\r\n").await?;
             self.0.flush().await?;

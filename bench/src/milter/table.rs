@@ -1,6 +1,7 @@
 //! The table.
 
 use super::options::Options;
+use crate::inside::median;
 
 /// One round of one row.
 pub(crate) struct Sample {
@@ -34,12 +35,6 @@ impl Row {
     fn ratio(&self, other: &Row, value: impl Fn(&Sample) -> f64) -> f64 {
         median(self.samples.iter().zip(&other.samples).map(|(own, other)| value(own) / value(other)))
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Medians of the rounds; ratios to the rows "no milter" and "opendkim".

@@ -51,7 +51,7 @@ pub(crate) fn start(groups: &Path, folder: &Path, installed: &Path) -> Result<Se
         port: PORT,
         idle_port: PORT,
         connections: 10_000,
-        refusing: vec![("Haraka", PORT)],
+        refusing: vec![("Haraka", PORT, "come back over IPv4")],
         proof: &["result: Pass", "result=pass"],
         groups: vec![group],
         parts: Parts::Program(Program::start(command, &log)?),

@@ -40,15 +40,20 @@ impl Options {
         }
         let missing = |name: &str| format!("{name} is missing; {USAGE}");
         let (ours, haraka) = (ours.ok_or_else(|| missing("--ours"))?, haraka.ok_or_else(|| missing("--haraka"))?);
-        let of =
-            |sessions: &[(usize, usize)], divisor| sessions.iter().map(|&(at_a_time, all)| (at_a_time, all / divisor)).collect();
-        let divisor = if short { 4 } else { 1 };
         Ok(Options {
             ours,
             haraka,
             rounds: rounds.unwrap_or(if short { 1 } else { 3 }),
-            messages: of(&[(1, 200), (10, 600), (100, 800), (1000, if short { 4000 } else { 1500 })], divisor),
-            refusals: of(&[(1, 1000), (10, 4000), (100, 4000), (1000, 4000)], divisor),
+            messages: if short {
+                vec![(1, 50), (10, 150), (100, 200), (1000, 1000)]
+            } else {
+                vec![(1, 200), (10, 600), (100, 800), (1000, 1500)]
+            },
+            refusals: if short {
+                vec![(1, 250), (10, 1000), (100, 1000), (1000, 1000)]
+            } else {
+                vec![(1, 1000), (10, 4000), (100, 4000), (1000, 4000)]
+            },
             idle: vec![100, 1000, 10_000],
         })
     }

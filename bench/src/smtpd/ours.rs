@@ -76,7 +76,7 @@ pub(crate) fn start(
         idle_port: port,
         // In front, each has one to the server behind it, which is this program: that is more files than systems commonly allow.
         connections: if destination == Destination::Maildir { 10_000 } else { 1000 },
-        refusing: if destination == Destination::Maildir { vec![("smtpd", port)] } else { Vec::new() },
+        refusing: if destination == Destination::Maildir { vec![("smtpd", port, "4.4.8")] } else { Vec::new() },
         proof: &["spf=pass", "dkim=pass"],
         groups: vec![group],
         parts: Parts::Program(Program::start(command, &log)?),

@@ -51,7 +51,7 @@ pub(crate) fn start(groups: &Path, folder: &Path) -> Result<Server, Box<dyn Erro
         port: PORT,
         idle_port: IDLE,
         connections: 1000,
-        refusing: vec![("Postfix smtpd", REFUSING), ("postscreen", POSTSCREEN)],
+        refusing: vec![("Postfix smtpd", REFUSING, "4.4.8"), ("postscreen", POSTSCREEN, "521 5.3.2")],
         proof: &["Received-SPF: Pass", "dkim=pass"],
         groups,
         log: folder.join("postfix/mail.log"),

@@ -18,7 +18,8 @@ const WARM_UP: (usize, usize) = (10, 200);
 /// Failing mails after which a network is in penalty, with some to spare.
 const FAILURES: usize = 30;
 /// The least that any server does, by two programs of this one.
-const BARE: [(&str, &str, u16); 2] = [("bare accept, close", "bare", 2631), ("bare line, orderly close", "orderly", 2632)];
+const BARE: [(&str, &str, u16, &str); 2] =
+    [("bare accept, close", "bare", 2631, ""), ("bare line, orderly close", "orderly", 2632, "4.4.8")];
 /// How long such a program may take until it listens.
 const START: Duration = Duration::from_secs(10);
 
@@ -43,6 +44,8 @@ pub(crate) struct Row {
 struct Target<'a> {
     name: &'static str,
     port: u16,
+    /// What it says.
+    words: &'static str,
     groups: &'a [Group],
 }
 
@@ -56,15 +59,16 @@ pub(crate) async fn measure(
     options: &Options,
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut bare = Vec::new();
-    for (name, word, port) in BARE {
+    for (name, word, port, words) in BARE {
         let group = Group::create(groups, word)?;
         let mut command = group.command(std::env::current_exe()?);
         command.args(["--component", component, "smtpd", word, &port.to_string()]);
-        bare.push((name, port, [group], Program::start(command, &folder.join(word).with_extension("log"))?));
+        bare.push((name, port, words, [group], Program::start(command, &folder.join(word).with_extension("log"))?));
     }
-    let mut targets: Vec<Target> = bare.iter().map(|(name, port, groups, _)| Target { name, port: *port, groups }).collect();
+    let mut targets: Vec<Target> =
+        bare.iter().map(|(name, port, words, groups, _)| Target { name, port: *port, words, groups }).collect();
     for server in servers {
-        targets.extend(server.refusing.iter().map(|&(name, port)| Target { name, port, groups: &server.groups }));
+        targets.extend(server.refusing.iter().map(|&(name, port, words)| Target { name, port, words, groups: &server.groups }));
     }
     for target in &targets {
         prepare(target, load).await.map_err(|error| format!("{}: {error}", target.name))?;
@@ -81,7 +85,7 @@ pub(crate) async fn measure(
             let (target, count, row) = &mut rows[number];
             let before = target.cpu()?;
             let start = Instant::now();
-            let done = timely(connect(target.port, row.sessions, *count)).await;
+            let done = timely(connect(target, row.sessions, *count)).await;
             row.greeted += done.map_err(|error| format!("{}, {} at a time: {error}", target.name, row.sessions))?;
             let rate = *count as f64 / start.elapsed().as_secs_f64();
             row.samples.push(Sample { rate, cpu: (target.cpu()? - before).per(*count) });
@@ -106,8 +110,8 @@ async fn prepare(target: &Target<'_>, load: &Load) -> Result<(), Box<dyn Error>>
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for number in 0..FAILURES {
-        if Client::connect(client(UNAUTHENTICATED), target.port).await?.refused().await? {
-            return timely(connect(target.port, WARM_UP.0, WARM_UP.1)).await.map(drop);
+        if Client::connect(client(UNAUTHENTICATED), target.port).await?.refused(target.words).await? {
+            return timely(connect(target, WARM_UP.0, WARM_UP.1)).await.map(drop);
         }
         if timely(load.send_unauthenticated(target.port, number)).await.is_ok() {
             return Err("a message without SPF and DKIM was accepted, and should have been refused".into());
@@ -117,14 +121,15 @@ async fn prepare(target: &Target<'_>, load: &Load) -> Result<(), Box<dyn Error>>
 }
 
 /// So many connections, and so many at a time. All are closed when this returns how many of them were greeted.
-async fn connect(port: u16, at_a_time: usize, count: usize) -> Result<usize, Box<dyn Error>> {
+async fn connect(target: &Target<'_>, at_a_time: usize, count: usize) -> Result<usize, Box<dyn Error>> {
     let (next, mut tasks) = (Arc::new(AtomicUsize::new(0)), tokio::task::JoinSet::new());
+    let Target { port, words, .. } = *target;
     for _ in 0..at_a_time {
         let next = Arc::clone(&next);
         tasks.spawn(async move {
             let mut greeted = 0;
             while next.fetch_add(1, Ordering::Relaxed) < count {
-                greeted += usize::from(!Client::connect(client(UNAUTHENTICATED), port).await?.refused().await?);
+                greeted += usize::from(!Client::connect(client(UNAUTHENTICATED), port).await?.refused(words).await?);
             }
             Ok::<usize, std::io::Error>(greeted)
         });

@@ -16,7 +16,7 @@ use crate::inside::postfix::Postfix;
 /// How long a server may take until it greets: ours compiles the component first.
 const START: Duration = Duration::from_secs(60);
 
-/// A running server. All that it consists of ends with this.
+/// A running server. Its program ends with this, and Postfix with the namespace.
 pub(crate) struct Server {
     /// Its name in the tables.
     pub(crate) name: &'static str,
@@ -26,8 +26,9 @@ pub(crate) struct Server {
     pub(crate) idle_port: u16,
     /// Connections that it is to hold.
     pub(crate) connections: usize,
-    /// Where clients of the network that fails are refused in place of the greeting, each way with a name; nothing where it is of no interest.
-    pub(crate) refusing: Vec<(&'static str, u16)>,
+    /// Where clients of the network that fails are refused in place of the greeting, each way with a name and what is
+    /// said; nothing where it is of no interest.
+    pub(crate) refusing: Vec<(&'static str, u16, &'static str)>,
     /// What the log, or the message that was taken, says when SPF and DKIM were verified.
     pub(crate) proof: &'static [&'static str],
     pub(crate) groups: Vec<Group>,
@@ -72,7 +73,7 @@ impl Server {
                 client.expect("220").await?;
                 client.command("QUIT\r\n", "221").await
             };
-            match greeted.await {
+            match tokio::time::timeout(START, greeted).await.unwrap_or_else(|late| Err(late.into())) {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > deadline => return Err(self.failed(error).into()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -2,6 +2,7 @@
 
 use super::options::Options;
 use super::{SIZE, idle, messages, refusals};
+use crate::inside::median;
 
 /// The sessions at a time at which a refusal and an evaluated message are compared.
 const COMPARED: usize = 10;
@@ -84,10 +85,4 @@ pub(crate) fn print_idle(rows: &[idle::Row], options: &Options) {
 
 fn numbers(counts: &[(usize, usize)]) -> String {
     counts.iter().map(|(sessions, count)| format!("{count} ({sessions} at a time)")).collect::<Vec<_>>().join(", ")
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

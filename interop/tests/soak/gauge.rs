@@ -92,10 +92,10 @@ impl Gauges {
     }
 
     /// None may have panicked.
-    fn read_logs(&mut self, site: &Site) {
+    pub(crate) fn read_logs(&mut self, site: &Site) {
         for (gauge, (name, program)) in self.gauges.iter_mut().zip(site.programs()) {
-            let lines = program.lines_since(gauge.mark);
-            gauge.mark = program.mark();
+            let (lines, mark) = program.lines_and_mark(gauge.mark);
+            gauge.mark = mark;
             let bad = lines.iter().find(|line| line.contains("internal-error") || line.contains("panicked"));
             assert_eq!(bad, None, "{name}");
             for event in lines.iter().filter_map(|line| event(line)) {

@@ -147,16 +147,16 @@ fn part(function: &Function) -> &'static str {
         } else {
             "rules"
         }
-    } else if has(&["ower", "options_memory", "realloc"]) {
+    } else if has(&["fmt", "net/"]) && !has(&["wasmtime", "embed"]) {
+        "reply texts"
+    } else if has(&["Lower", "lower", "options_memory", "realloc"]) {
         "wasmtime: arguments"
-    } else if has(&["ift", "WasmList", "WasmStr"]) {
+    } else if has(&["Lift", "lift", "WasmList", "WasmStr"]) {
         "wasmtime: answers"
     } else if has(&["embed"]) {
         "embed"
     } else if has(&["wasmtime"]) {
         "wasmtime: calls"
-    } else if has(&["fmt", "net/"]) {
-        "reply texts"
     } else {
         "rules"
     }
@@ -205,6 +205,7 @@ mod tests {
             ("/bench", "src/hash.rs", "smtp_fallback_policy::hash::HashKey::fingerprint", "fingerprints"),
             ("/bench", "siphasher/src/sip128.rs", "smtp_fallback_policy::decide", "fingerprints"),
             ("/bench", "src/record/codec.rs", "smtp_fallback_policy::decide::decide", "records"),
+            ("/bench", "library/core/src/fmt/num.rs", "<&u16 as core::fmt::LowerHex>::fmt", "reply texts"),
             ("/bench", "src/decide/mod.rs", "smtp_fallback_policy::decide::decide", "rules"),
             ("/bench", "wasmtime/src/typed.rs", "<smtp_fallback_embed::Address as Lower>::lower", "wasmtime: arguments"),
             ("/bench", "wasmtime/src/typed.rs", "Lift::linear_lift_from_memory", "wasmtime: answers"),

@@ -55,21 +55,21 @@ pub(super) fn run(place: &Place, bench: &Path, verify_only: bool) -> Result<(), 
     let mut runners = bench::of_rust(place, bench);
     // The core module's rows belong to the faces.
     runners.truncate(2);
-    runners.extend(PEERS.map(|(name, program, peer, slow)| Runner {
-        slow,
-        ..Runner::new(name, super::release(place, program), &[peer.as_ref()])
-    }));
+    runners.extend(
+        PEERS.map(|(name, program, peer, slow)| Runner { slow, ..Runner::new(name, place.released(program), &[peer.as_ref()]) }),
+    );
     let table = Table { kinds: &["accept", "refusal", "greeting"], unit: 1, unit_name: "component" };
     bench::run(place, &runners, &bench::cases(place, bench, &["with-greeting"])?, &table, false)
 }
 
 /// Whether each peer decides as the module does.
 fn verify(place: &Place, bench: &Path) -> Result<(), Failure> {
-    let file: PathBuf = place.target.join("bench-decisions.json");
-    let decisions = toolchain::output(Command::new(bench).arg("--component").arg(place.component()).arg("decisions"))?;
-    fs::write(&file, decisions).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    for (name, program, peer, _) in PEERS {
-        let said = toolchain::output(Command::new(super::release(place, program)).args([peer, "verify"]).arg(&file))?;
+    let file: PathBuf = place.target.join("bench-calls.json");
+    let calls = toolchain::output(Command::new(bench).arg("--component").arg(place.component()).arg("calls"))?;
+    fs::write(&file, calls).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    // Both services judge by the same code, and this is asked in the process.
+    for (name, program, peer, _) in PEERS.into_iter().filter(|(_, _, peer, _)| *peer != "service-tcp") {
+        let said = toolchain::output(Command::new(place.released(program)).args([peer, "verify"]).arg(&file))?;
         println!("{name}: {}", said.trim_end());
     }
     Ok(())

@@ -106,8 +106,8 @@ pub(crate) fn run(place: &Place, runners: &[Runner], cases: &str, table: &Table,
     print!("{}", printed(&rows, kinds, unit, unit_name));
     let Size { pairs, slow_pairs, rounds } = size;
     println!(
-        "A decision is one `keys` and one `decide`; {pairs} of each kind ({slow_pairs} of the slow), the best of {rounds} rounds. Memory: resident, after \
-         the first thousand and at the end."
+        "A decision is one `keys` and one `decide`; {pairs} of each kind ({slow_pairs} of the slow), the best of {rounds} rounds. KiB: \
+         resident memory at the end, and what it grew by since the first thousand."
     );
     Ok(())
 }
