@@ -103,10 +103,10 @@ pub fn print(policy: &Policy) -> String {
     out.text
 }
 
-/// Seconds as a duration, in the largest unit that divides them: "15m", "1d".
+/// Seconds, at least one, as a duration in the largest unit that divides them: "15m", "1d".
 pub(super) fn duration(seconds: u32) -> String {
     let units = [(24 * 3600, "d"), (3600, "h"), (60, "m")];
-    let fits = |&&(unit, _): &&(u32, &str)| seconds > 0 && seconds.is_multiple_of(unit);
+    let fits = |&&(unit, _): &&(u32, &str)| seconds.is_multiple_of(unit);
     let (unit, letter) = units.iter().find(fits).copied().unwrap_or((1, "s"));
     format!("{}{letter}", seconds / unit)
 }
@@ -222,5 +222,36 @@ impl Printer {
             self.entry().requirement(requirement);
         }
         self.close(']').close('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::parse;
+
+    #[test]
+    fn a_line_for_each_entry_and_none_within_empty_brackets() {
+        let policy = parse(r#"{"exempt": {"names": ["mx.example", ".example.org"]}}"#).expect("a policy").0;
+        let text = print(&policy);
+        let exempt = r#"
+  "exempt": {
+    "local_networks": true,
+    "networks": [],
+    "names": [
+      ".example.org",
+      "mx.example"
+    ],
+    "domains": [],
+"#;
+        assert!(text.contains(exempt), "{text}");
+        assert!(text.starts_with("{\n  \"") && text.ends_with("\n    ]\n  }\n}"), "{text}");
+    }
+
+    #[test]
+    fn durations_in_the_largest_unit() {
+        for (seconds, text) in [(1, "1s"), (60, "1m"), (61, "61s"), (3600, "1h"), (86_400, "1d"), (90_000, "25h")] {
+            assert_eq!(duration(seconds), text);
+        }
     }
 }
