@@ -82,4 +82,11 @@ mod tests {
         assert_eq!(schema().len(), parsed(SOURCE).to_string().len());
         assert!(!schema().contains('\n'));
     }
+
+    #[test]
+    fn a_quote_after_a_backslash_ends_no_string() {
+        const SPACED: &[u8] = br#"{ "a b\" c" : "\\" , "\\\" d" : [ 1 ] }"#;
+        let without: [u8; compact_length(SPACED)] = compact(SPACED);
+        assert_eq!(text(&without), r#"{"a b\" c":"\\","\\\" d":[1]}"#);
+    }
 }
