@@ -127,7 +127,8 @@ mod tests {
         assert_eq!(at(r#"{"penalty": {"first": "7h"}}"#), "/penalty/first 1:23 \"7h\"");
         policy(r#"{"penalty": {"first": "6h"}}"#);
         policy(r#"{"penalty": {"maximum": "15m"}}"#);
-        assert_eq!(at(r#"{"penalty": {"first": "8d", "maximum": "1h"}}"#), "/penalty/first 1:23 \"8d\"");
+        // A first of 8d is no first, and the default in its place contradicts nothing.
+        assert_eq!(at(r#"{"penalty": {"first": "8d", "maximum": "5m"}}"#), "/penalty/first 1:23 \"8d\"");
 
         assert_eq!(at(r#"{"require": {"none": ["spf", "arc"]}}"#), "/require/none/1 1:30 \"arc\"");
         assert_eq!(at(r#"{"trusted_sealers": [], "require": "arc"}"#), "/require 1:36 \"arc\"");
@@ -140,6 +141,32 @@ mod tests {
         let other_way = r#"{"reputation": {"distrust": ["a.example"]}, "exempt": {"domains": ["a.example"]}}"#;
         assert_eq!(at(other_way), "/exempt/domains/0 1:68 \"a.example\"");
         policy(r#"{"reputation": {"distrust": ["a.example"]}, "exempt": {"domains": [".a.example"]}}"#);
+    }
+
+    #[test]
+    fn durations_have_a_shortest_and_a_longest() {
+        const HOUR: u32 = 3600;
+        let fields = [
+            ("penalty", "half_life", HOUR, 720 * HOUR),
+            ("penalty", "first", 1, 168 * HOUR),
+            ("penalty", "maximum", 1, 168 * HOUR),
+            ("no_fallback", "over", 1, 120 * HOUR),
+            ("no_fallback", "let_in_for", 60, 720 * HOUR),
+        ];
+        for (section, field, shortest, longest) in fields {
+            // A first penalty of one second, so that the shortest and the longest maximum are right, and the other way round.
+            let other = if field == "first" { r#""maximum": "7d""# } else { r#""first": "1s""# };
+            let with = |seconds: u32| match (section, field) {
+                ("penalty", _) => format!(r#"{{"penalty": {{{other}, "{field}": "{seconds}s"}}}}"#),
+                _ => format!(r#"{{"{section}": {{"{field}": "{seconds}s"}}}}"#),
+            };
+            policy(&with(shortest));
+            policy(&with(longest));
+            let short = error(&with(shortest - 1));
+            assert!(short.0.starts_with(&format!("/{section}/{field} ")) && short.1.contains("too short"), "{short:?}");
+            let long = error(&with(longest + 1));
+            assert!(long.0.starts_with(&format!("/{section}/{field} ")) && long.1.contains("too long"), "{long:?}");
+        }
     }
 
     #[test]
