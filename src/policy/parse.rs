@@ -247,6 +247,11 @@ mod tests {
                 r#""trusted_sealers": ["a.example"], "require": {"any": ["spf", "dkim", "arc"]}"#,
             ),
             (r#""decide_at": "earliest""#, "/decide_at", r#""decide_at": "end-of-data""#),
+            (
+                r#""no_fallback": {"action": "alert"}"#,
+                "/no_fallback/action",
+                r#""mode": "observe", "no_fallback": {"action": "alert"}"#,
+            ),
             (r#""penalty": {"probe_one_in": 0}"#, "/penalty/probe_one_in", r#""penalty": {"probe_one_in": 1}"#),
             (r#""network": {"prefix": 47}"#, "/network/prefix", r#""network": {"prefix": 48}"#),
             (
