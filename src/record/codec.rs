@@ -244,7 +244,7 @@ const MESSAGE_IDS: [MessageId; 3] = [MessageId::Absent, MessageId::Known, Messag
 pub(super) const SETTLED_BY: [SettledBy; 4] = [SettledBy::Ipv4, SettledBy::Ipv6, SettledBy::LetIn, SettledBy::Rejected];
 
 /// What a mail takes without its texts.
-const MAIL_OCTETS: usize = 2 + (2 + 32) + (2 + 5) + 3 * 2;
+pub(super) const MAIL_OCTETS: usize = 2 + (2 + 32) + (2 + 5) + 3 * 2;
 
 /// What one waiting mail takes.
 const WAITING_OCTETS: usize = 13;

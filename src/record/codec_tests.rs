@@ -1,6 +1,6 @@
 //! Tests of the records' octets.
 
-use super::codec::SETTLED_BY;
+use super::codec::{MAIL_OCTETS, SETTLED_BY};
 use super::*;
 use crate::evidence::Evidence;
 
@@ -71,6 +71,13 @@ fn a_judged_network_takes_16_octets() {
 }
 
 #[test]
+fn the_room_for_a_mail_is_what_it_takes() {
+    let mail = mail();
+    let texts = mail.lacked.len() + mail.ehlo_name.len() + mail.sender_domain.len();
+    assert_eq!(mail.encode().len(), MAIL_OCTETS + texts);
+}
+
+#[test]
 fn cut_repeated_and_foreign_values_are_no_record() {
     let value = full().encode();
     let ends = [2, 16, 28, 34, 40, 50, 69, 123, 129, 135]; // Before a part, a record is whole.
@@ -116,8 +123,9 @@ fn parts_of_later_versions_are_passed_over() {
 
 #[test]
 fn long_values_are_foreign() {
-    let part = |tag: u8| [&[tag, 255][..], &[0; 255]].concat();
-    let value = |parts: u8| [vec![1, b'n'], (0..parts).flat_map(|n| part(100 + n)).collect()].concat();
-    assert!(NetworkRecord::decode(&value(3)).is_some());
-    assert!(NetworkRecord::decode(&value(4)).is_none());
+    let part = |tag: u8, octets: u8| [&[tag, octets][..], &vec![0; octets.into()]].concat();
+    let value = |octets: u8| [vec![1, b'n'], part(100, 255), part(101, 255), part(102, 255), part(103, octets)].concat();
+    assert_eq!((value(249).len(), value(250).len()), (1024, 1025));
+    assert!(NetworkRecord::decode(&value(249)).is_some());
+    assert!(NetworkRecord::decode(&value(250)).is_none());
 }
