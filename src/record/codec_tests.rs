@@ -67,6 +67,7 @@ fn times_after_2106_count_as_its_last() {
 fn a_judged_network_takes_16_octets() {
     let judged = NetworkRecord { evidence: full().evidence, ..NetworkRecord::default() };
     assert_eq!(judged.encode().len(), 16);
+    assert_eq!(NetworkRecord::default().encode().len(), 2, "nothing counted is not written");
     assert_eq!(NetworkRecord { incapable_at: Some(1), ..judged }.encode().len(), 22, "what a store keeps in one piece");
 }
 
@@ -89,6 +90,20 @@ fn cut_repeated_and_foreign_values_are_no_record() {
     assert_eq!(AddressRecord::decode(&value), None, "another kind");
     assert_eq!(NetworkRecord::decode(&[2, b'n']), None, "another format");
     assert_eq!(NetworkRecord::decode(&[&[1, b'n', 99, 255][..], &[0; 255]].concat()), Some(NetworkRecord::default()));
+}
+
+#[test]
+fn no_more_than_four_mails_wait() {
+    let octets = full().encode();
+    let tag = octets[69];
+    let waiting = |octets: u8| [&[1, b'n', tag, octets][..], &vec![0; octets.into()]].concat();
+    assert_eq!(octets[69..71], waiting(52)[2..4], "four of 13 octets");
+    for whole in [0, 13, 52] {
+        assert!(NetworkRecord::decode(&waiting(whole)).is_some(), "{whole}");
+    }
+    for other in [12, 14, 53, 65, 66] {
+        assert_eq!(NetworkRecord::decode(&waiting(other)), None, "{other}");
+    }
 }
 
 #[test]
