@@ -177,6 +177,6 @@ mod tests {
         for text in ["mail.example", "a\"b", "\\", "\r\n\0\u{7f}", "\u{2028}grüße", ""] {
             assert_eq!(serde_json::from_str::<String>(&string(text)).expect("JSON"), text);
         }
-        assert_eq!(string("a\n"), r#""a\u000a""#);
+        assert_eq!(string("a\n b\u{1f}"), r#""a\u000a b\u001f""#);
     }
 }

@@ -95,3 +95,62 @@ fn messages(evidence: Evidence) -> u32 {
 fn count(window: Option<Window>) -> u32 {
     window.map_or(0, |window| window.count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{LetIn, MailRecord, MessageId, PenaltyRecord, RefusedFor, Settled, SettledBy};
+
+    const SEEN: Evidence = Evidence { passed: 3 * MESSAGE + 1023, failed: 2 * MESSAGE, at: 1 };
+    const COUNTED: Option<Window> = Some(Window { since: 1, count: 7 });
+
+    #[test]
+    fn what_is_slow_to_learn_weighs_more() {
+        let nothing = NetworkRecord::default();
+        let penalty = PenaltyRecord { refuse_until: 1, doublings: 0, last_failure: 1, simulated: false };
+        let let_in = |by_operator| Some(LetIn { since: 1, until: 2, by_operator, failing: None });
+        let cases = [
+            (nothing, 0),
+            (NetworkRecord { evidence: SEEN, ..nothing }, 5),
+            (NetworkRecord { temporary: COUNTED, ..nothing }, 7),
+            (NetworkRecord { capable_at: Some(1), ..nothing }, 10),
+            (NetworkRecord { incapable_at: Some(1), ..nothing }, 10),
+            (NetworkRecord { penalty: Some(penalty), ..nothing }, 1000),
+            (NetworkRecord { not_believed_until: Some(1), ..nothing }, 1000),
+            (NetworkRecord { let_in: let_in(false), ..nothing }, 1000),
+            (NetworkRecord { let_in: let_in(true), ..nothing }, 1_000_000),
+            (NetworkRecord { evidence: SEEN, temporary: COUNTED, penalty: Some(penalty), let_in: let_in(false), ..nothing }, 2012),
+        ];
+        for (record, weight) in cases {
+            assert_eq!(network_weight(&record), weight, "{record:?}");
+        }
+        let policy = crate::policy::Policy::default().penalty;
+        let client: Address = "2001:db8::1".parse().expect("an address");
+        assert_eq!(AddressRecord { evidence: SEEN }.update(client, &policy, 1).weight, 5);
+        assert_eq!(BudgetRecord { temporary: COUNTED, let_in: None }.update(client, 1).weight, 7);
+        assert_eq!(BudgetRecord { temporary: COUNTED, let_in: COUNTED }.update(client, 1).weight, 14);
+    }
+
+    #[test]
+    fn a_mail_weighs_as_often_as_it_was_refused() {
+        let network = Network::parse("2001:db8::/64").expect("a network");
+        let weight = |refusals, settled| {
+            let record: MailRead<'_> = MailRecord {
+                network,
+                first_refusal: 1,
+                last_refusal: 1,
+                refusals,
+                acknowledged: false,
+                message_id: MessageId::Known,
+                refused_for: RefusedFor::Unauthenticated,
+                lacked: "".into(),
+                ehlo_name: "".into(),
+                sender_domain: "".into(),
+                settled,
+            };
+            record.update(address_key(network.prefix()), 1).weight
+        };
+        assert_eq!([1, 2, 100, 101].map(|refusals| weight(refusals, None)), [1, 2, 100, 100]);
+        assert_eq!(weight(5, Some(Settled { at: 1, by: SettledBy::Ipv4 })), 0);
+    }
+}

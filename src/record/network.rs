@@ -165,8 +165,27 @@ mod tests {
         assert_eq!(add(8, 8, true, 8).0, [1, 6, 7, 8]);
         assert_eq!(add(9, 9, false, 9).0, [1, 6, 7, 9], "the fourth place is for what a probe needs");
         assert_eq!(add(10, 10, true, 10).0, [1, 6, 7, 10]);
-        assert_eq!(add(11, 11, true, VERB_WATCHED).0, [1, 6, 7, 11], "the three oldest stay");
-        assert_eq!(add(12, 12, true, 1 + VERB_WATCHED).0, [6, 7, 11, 12], "until their time is over");
+        let five_days = 432_000;
+        assert_eq!(add(11, 11, true, five_days).0, [1, 6, 7, 11], "the three oldest stay");
+        assert_eq!(add(12, 12, true, 1 + five_days).0, [6, 7, 11, 12], "until their time is over");
+    }
+
+    #[test]
+    fn one_mail_waits_once_and_another_for_itself() {
+        let mut record = NetworkRecord::default();
+        let mut add = |exact: u32, inferred: u32| {
+            record.add_waiting(Waiting { exact, inferred, since: 0, acknowledged: true }, 0);
+            record.waiting.iter().flatten().count()
+        };
+        assert_eq!(add(1, 5), 1);
+        assert_eq!(add(1, 6), 1, "its Message-ID says that it is the same");
+        assert_eq!(add(2, 5), 2);
+        // Without a Message-ID, as at DATA, the rest has to.
+        assert_eq!(add(0, 7), 3);
+        assert_eq!(add(0, 7), 3);
+        assert_eq!(add(0, 8), 4);
+        // From the beginning of all time.
+        assert_eq!(add(3, 9), 4);
     }
 
     #[test]
