@@ -118,7 +118,8 @@ mod tests {
     fn the_table_is_a_half_life() {
         for (k, &entry) in DECAY.iter().enumerate() {
             let exact = (-(k as f64) / 256.0).exp2() * 4_294_967_296.0;
-            assert!((f64::from(entry) - exact).abs() < 300.0, "{k}: {entry}, {exact}");
+            // Rounding adds up to 39 units; cutting off would make it more than 130.
+            assert!((f64::from(entry) - exact).abs() < 40.0, "{k}: {entry}, {exact}");
         }
     }
 
