@@ -119,7 +119,10 @@ mod tests {
             (NetworkRecord { not_believed_until: Some(1), ..nothing }, 1000),
             (NetworkRecord { let_in: let_in(false), ..nothing }, 1000),
             (NetworkRecord { let_in: let_in(true), ..nothing }, 1_000_000),
-            (NetworkRecord { evidence: SEEN, temporary: COUNTED, penalty: Some(penalty), let_in: let_in(false), ..nothing }, 2012),
+            (
+                NetworkRecord { evidence: SEEN, temporary: COUNTED, penalty: Some(penalty), let_in: let_in(false), ..nothing },
+                2012,
+            ),
         ];
         for (record, weight) in cases {
             assert_eq!(network_weight(&record), weight, "{record:?}");
