@@ -146,20 +146,16 @@ mod tests {
     #[test]
     fn durations_have_a_shortest_and_a_longest() {
         const HOUR: u32 = 3600;
+        // With a first penalty of one second or a maximum of seven days beside it, so that the two never contradict each other.
         let fields = [
-            ("penalty", "half_life", HOUR, 720 * HOUR),
-            ("penalty", "first", 1, 168 * HOUR),
-            ("penalty", "maximum", 1, 168 * HOUR),
-            ("no_fallback", "over", 1, 120 * HOUR),
-            ("no_fallback", "let_in_for", 60, 720 * HOUR),
+            ("penalty", "", "half_life", HOUR, 720 * HOUR),
+            ("penalty", r#""maximum": "7d", "#, "first", 1, 168 * HOUR),
+            ("penalty", r#""first": "1s", "#, "maximum", 1, 168 * HOUR),
+            ("no_fallback", "", "over", 1, 120 * HOUR),
+            ("no_fallback", "", "let_in_for", 60, 720 * HOUR),
         ];
-        for (section, field, shortest, longest) in fields {
-            // A first penalty of one second, so that the shortest and the longest maximum are right, and the other way round.
-            let other = if field == "first" { r#""maximum": "7d""# } else { r#""first": "1s""# };
-            let with = |seconds: u32| match (section, field) {
-                ("penalty", _) => format!(r#"{{"penalty": {{{other}, "{field}": "{seconds}s"}}}}"#),
-                _ => format!(r#"{{"{section}": {{"{field}": "{seconds}s"}}}}"#),
-            };
+        for (section, beside, field, shortest, longest) in fields {
+            let with = |seconds: u32| format!(r#"{{"{section}": {{{beside}"{field}": "{seconds}s"}}}}"#);
             policy(&with(shortest));
             policy(&with(longest));
             let short = error(&with(shortest - 1));

@@ -19,7 +19,8 @@ fn full() -> NetworkRecord {
     }
 }
 
-fn mail() -> MailRead<'static> {
+/// With all that a mail's record can have.
+pub(super) fn mail() -> MailRead<'static> {
     MailRecord {
         network: Network::parse("2001:db8::/64").expect("valid"),
         first_refusal: 1,

@@ -99,7 +99,8 @@ fn count(window: Option<Window>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{LetIn, MailRecord, MessageId, PenaltyRecord, RefusedFor, Settled, SettledBy};
+    use crate::record::codec_tests::mail;
+    use crate::record::{LetIn, PenaltyRecord, Settled, SettledBy};
 
     const SEEN: Evidence = Evidence { passed: 3 * MESSAGE + 1023, failed: 2 * MESSAGE, at: 1 };
     const COUNTED: Option<Window> = Some(Window { since: 1, count: 7 });
@@ -136,22 +137,9 @@ mod tests {
 
     #[test]
     fn a_mail_weighs_as_often_as_it_was_refused() {
-        let network = Network::parse("2001:db8::/64").expect("a network");
         let weight = |refusals, settled| {
-            let record: MailRead<'_> = MailRecord {
-                network,
-                first_refusal: 1,
-                last_refusal: 1,
-                refusals,
-                acknowledged: false,
-                message_id: MessageId::Known,
-                refused_for: RefusedFor::Unauthenticated,
-                lacked: "".into(),
-                ehlo_name: "".into(),
-                sender_domain: "".into(),
-                settled,
-            };
-            record.update(address_key(network.prefix()), 1).weight
+            let record = MailRead { refusals, settled, ..mail() };
+            record.update(address_key(record.network.prefix()), 1).weight
         };
         assert_eq!([1, 2, 100, 101].map(|refusals| weight(refusals, None)), [1, 2, 100, 100]);
         assert_eq!(weight(5, Some(Settled { at: 1, by: SettledBy::Ipv4 })), 0);
